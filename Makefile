@@ -1,0 +1,56 @@
+# make run · test · lab · lint · model · readme
+# The first target that you call creates .venv from requirements.txt; set PYTHON to choose the Python.
+
+PYTHON    ?= python3
+BIN       := .venv/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+NBVAL     := --nbval --nbval-current-env --nbval-cell-timeout 600
+EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
+             --KernelManager.transport_encryption=auto
+# Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
+COALESCE  := $(BIN)/jupyter nbconvert --log-level WARN --CoalesceStreamsPreprocessor.enabled=True
+
+.PHONY: run test lab lint model readme
+
+# Run every notebook in order and write the executed copies as HTML into executed/.
+run: .venv/ready
+	@for notebook in $(NOTEBOOKS); do \
+	    echo "running $$notebook"; \
+	    $(EXECUTE) --output-dir executed "$$notebook" || exit; \
+	done
+	@$(COALESCE) --to html executed/*.ipynb && rm executed/*.ipynb
+	@grep -Eoh '(shipped|your) model, test accuracy: [^<]*' executed/04_*.html
+	@echo "The executed notebooks are in executed/: open executed/01_explore_the_data.html"
+
+# Lint, then the unit tests, then every cell of every notebook against its stored output.
+test: lint
+	$(BIN)/pytest
+	$(BIN)/pytest $(NBVAL) notebooks
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# JupyterLab on this machine only, opened on the first notebook.
+lab: .venv/ready
+	$(BIN)/jupyter lab --ip 127.0.0.1 $(firstword $(NOTEBOOKS))
+
+# Make the weights that ship: train as notebook 03 stands, and take its checkpoint.
+model: .venv/ready
+	$(EXECUTE) --output-dir executed notebooks/03_*.ipynb
+	cp checkpoints/MNIST_model.pth MNIST_model.pth
+
+# Store the notebooks as executed here, and take the README's table and pictures from them.
+readme: .venv/ready
+	@for notebook in $(NOTEBOOKS); do \
+	    echo "executing $$notebook in place"; \
+	    $(EXECUTE) --inplace "$$notebook" || exit; \
+	done
+	$(COALESCE) --to notebook --inplace $(NOTEBOOKS)
+	$(BIN)/python pictures/from_notebooks.py
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "These notebooks need Python 3.10 or later: call make with PYTHON=python3.12, say.")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@touch $@
