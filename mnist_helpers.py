@@ -220,7 +220,7 @@ def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[Axes
     for ax in axes.flat[len(images) :]:
         ax.remove()
     for ax, image, title in zip(axes.flat, images.cpu(), titles, strict=False):
-        ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
+        ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
         ax.set_title(title, fontsize=10)
         ax.axis("off")
     return figure.axes
@@ -266,7 +266,9 @@ def plot_confusion(counts: Tensor) -> Axes:
     """Show how often each true digit (row) was read as each digit (column), counts (10, 10)."""
     mistakes = counts.clone().fill_diagonal_(0)  # the diagonal would outshine every mistake
     _, ax = plt.subplots(figsize=(6.5, 6), layout="constrained")
-    ax.imshow(mistakes, cmap="Oranges", vmax=1.5 * mistakes.max())  # light enough for black text
+    ax.imshow(
+        mistakes.numpy(), cmap="Oranges", vmax=1.5 * mistakes.max().item()
+    )  # light enough for black text
     for true, row in enumerate(counts.tolist()):
         for predicted, count in enumerate(row):
             weight = "bold" if true == predicted else "normal"
@@ -278,11 +280,11 @@ def plot_confusion(counts: Tensor) -> Axes:
 def plot_probabilities(image: Tensor, probabilities: Tensor, label: int) -> tuple[Axes, Axes]:
     """Show one image (1, 28, 28) beside its ten class probabilities (10,)."""
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", width_ratios=(1, 2))
-    left.imshow(image[0].cpu(), cmap="gray_r", vmin=0, vmax=1)
+    left.imshow(image[0].cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
     left.set_title(f"true digit: {label}")
     left.axis("off")
     colors = [BLUE if digit == label else ORANGE for digit in range(10)]
-    bars = right.barh(range(10), probabilities.cpu(), color=colors)
+    bars = right.barh(range(10), probabilities.tolist(), color=colors)
     right.bar_label(bars, fmt="{:.1%}", padding=3)
     right.set(xlabel="probability", ylabel="digit", xlim=(0, 1.15), yticks=range(10))
     right.invert_yaxis()

@@ -1,0 +1,3 @@
+import matplotlib
+
+matplotlib.use("Agg")  # no test opens a window
