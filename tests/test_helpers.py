@@ -1,6 +1,7 @@
 """The helper module against calculations made another way: by hand, in NumPy, by torchvision."""
 
 import gzip
+import hashlib
 import math
 
 import matplotlib.pyplot as plt
@@ -60,6 +61,19 @@ def test_load_mnist_gives_the_archives_pixels_and_labels(train, prefix):
     labels = gzip.decompress((raw / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
     assert mnist.data.numpy().tobytes() == images
     assert mnist.targets.byte().numpy().tobytes() == labels
+
+
+def test_the_archives_readme_states_their_sizes_and_checksums():
+    raw = DATA_DIR / "MNIST" / "raw"
+    table = [line for line in (raw / "README.md").read_text("utf-8").splitlines() if ".gz`" in line]
+    assert len(table) == 4
+    for line in table:
+        name, size, md5, extracted_size, sha256 = line.strip("| ").replace("`", "").split(" | ")
+        archive = (raw / name).read_bytes()
+        extracted = gzip.decompress(archive)
+        assert (size, md5) == (f"{len(archive):,}", hashlib.md5(archive).hexdigest())
+        assert extracted_size == f"{len(extracted):,}"
+        assert sha256 == hashlib.sha256(extracted).hexdigest()
 
 
 def test_the_digits_of_the_test_set_are_counted():
@@ -217,10 +231,10 @@ def test_accuracy_by_digit_counts_as_by_hand():
     assert total.tolist() == [2, 1, 0, 1, 0, 0, 0, 0, 0, 3]
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 1), ()])
-def test_accuracy_by_digit_names_shapes_that_do_not_fit(shape):
+@pytest.mark.parametrize("shapes", [((3,), (2,)), ((2, 1), (2, 1)), ((), ())])
+def test_accuracy_by_digit_names_shapes_that_do_not_fit(shapes):
     with pytest.raises(ValueError, match=r"shape \(N,\)"):
-        accuracy_by_digit(torch.zeros(shape, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+        accuracy_by_digit(*(torch.zeros(shape, dtype=torch.int64) for shape in shapes))
 
 
 # Checkpoints --------------------------------------------------------------------------------------
@@ -257,9 +271,10 @@ def test_plot_losses_draws_both_curves_and_marks_the_best_epoch():
 
 
 def test_plot_network_writes_every_layers_size():
-    written = " ".join(text.get_text() for text in plot_network(Network()).texts)
-    for number in ("784", "128", "10", "614,656 weights", "100,352 weights", "1,280 weights"):
-        assert number in written
+    written = [text.get_text() for text in plot_network(Network()).texts]
+    assert [text for text in written if text.isdigit()] == ["784", "784", "128", "10"]
+    weights = [text.split()[0] for text in written if "weights" in text]
+    assert weights == ["614,656", "100,352", "1,280"]
 
 
 def test_plot_confusion_writes_every_count_in_its_cell():
