@@ -6,7 +6,7 @@ BIN       := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 NBVAL     := --nbval --nbval-current-env --nbval-cell-timeout 600
 EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
-             --KernelManager.transport_encryption=auto
+             --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 

@@ -54,6 +54,8 @@ def test_was_executed_top_to_bottom_in_a_fresh_kernel(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
     assert any(cell.outputs for cell in code_cells(notebook))
+    # Anything else, such as the times of execution, would differ after every run.
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
 
 
 def test_stores_no_error_no_warning_and_no_path_of_a_machine(notebook):
