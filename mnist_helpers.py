@@ -54,8 +54,9 @@ class DigitTensors(TensorDataset):
     fetches and a stack.
     """
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self[indices]
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        index = torch.tensor(indices, device=self.tensors[0].device)
+        return tuple(tensor.index_select(0, index) for tensor in self.tensors)
 
 
 def to_tensors(mnist: MNIST, device: torch.device | str = "cpu") -> DigitTensors:
