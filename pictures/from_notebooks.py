@@ -1,4 +1,4 @@
-"""Take the README's pictures and its table of results from the notebooks, as stored.
+"""Take the README's pictures and its tables of results from the notebooks, as stored.
 
     python pictures/from_notebooks.py [README.md]
 
@@ -18,30 +18,38 @@ PICTURES = {  # file: notebook, call that draws it
     "network.png": ("02_define_the_model", "plot_network("),
     "losses.png": ("03_train_on_the_gpu", "plot_losses("),
     "confusion.png": ("04_test_each_digit", "plot_confusion("),
+    "ladder.png": ("05_train_faster", "ax.barh("),
 }
 
 
-def output_of(notebook: str, source: str, mime: str) -> str:
-    """Return the first output of type ``mime`` of the cell whose source holds ``source``."""
+def outputs_of(notebook: str, source: str) -> list:
+    """Return the outputs of the one code cell whose source holds ``source``."""
     cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
     (cell,) = [c for c in cells if c.cell_type == "code" and source in c.source]
-    return next(o.data[mime] for o in cell.outputs if mime in o.get("data", {}))
+    return cell.outputs
+
+
+def replace_once(pattern: str, replacement: str, text: str) -> str:
+    text, count = re.subn(pattern, lambda _: replacement, text, flags=re.DOTALL)
+    if count != 1:
+        sys.exit(f"The README must hold {pattern!r} once, and holds it {count} times")
+    return text
 
 
 def main(readme: Path) -> None:
     folder = readme.parent / "pictures"
     folder.mkdir(exist_ok=True)
     for name, (notebook, source) in PICTURES.items():
-        png = output_of(notebook, source, "image/png")
-        (folder / name).write_bytes(base64.b64decode(png))
+        (figure,) = outputs_of(notebook, source)
+        (folder / name).write_bytes(base64.b64decode(figure.data["image/png"]))
 
-    table = output_of("04_test_each_digit", "Markdown(table)", "text/markdown")
+    (table,) = outputs_of("04_test_each_digit", "Markdown(table)")
+    (ladder,) = outputs_of("05_train_faster", "s an epoch {ratio")
     text = readme.read_text(encoding="utf-8")
-    text, tables = re.subn(
-        r"\| digit \| correct .*?(?=\n\n)", lambda _: table, text, flags=re.DOTALL
+    text = replace_once(
+        r"\| digit \| correct .*?(?=\n\n)", table.data["text/markdown"].rstrip(), text
     )
-    if tables != 1:
-        sys.exit(f"{readme}: expected one table that starts '| digit | correct', found {tables}")
+    text = replace_once(r"(?<=```text\n)rung 0.*?(?=```)", ladder.text, text)
     readme.write_text(text, encoding="utf-8")
 
 
