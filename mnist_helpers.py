@@ -111,6 +111,22 @@ def make_loaders(
 # Model --------------------------------------------------------------------------------------------
 
 
+class FastDropout(nn.Dropout):
+    """``nn.Dropout`` with cheaper random numbers on a CPU: one random byte a value.
+
+    A value is erased when its byte is below 256 p, which is exact for p = 0.25. A draw of 64 bits
+    serves eight values, where ``nn.Dropout`` makes a draw for each.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        erasing = self.p * 256  # of the 256 values of a byte
+        if not self.training or x.device.type != "cpu" or erasing % 1 or erasing == 256:
+            return super().forward(x)
+        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        bytes_ = draws.view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * (bytes_ >= erasing).to(x.dtype).mul_(1 / (1 - self.p))
+
+
 class Network(nn.Module):
     """A fully connected network, 784 → 784 → 128 → 10, with 717,210 parameters.
 
@@ -122,7 +138,7 @@ class Network(nn.Module):
         self.hidden1 = nn.Linear(28 * 28, 784)
         self.hidden2 = nn.Linear(784, 128)
         self.output = nn.Linear(128, 10)
-        self.dropout = nn.Dropout(p=0.25)
+        self.dropout = FastDropout(p=0.25)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.flatten(start_dim=1)  # (N, 784)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import ToTensor
 
-from mnist_helpers import Network, load_mnist, make_loaders, pick_device
+from mnist_helpers import FastDropout, Network, load_mnist, make_loaders, pick_device
 
 NUM_STEPS = int(os.environ.get("NUM_STEPS", 150))  # `make bench` takes whole epochs
 WARM_UP = 30  # steps before the clock starts
@@ -69,22 +69,27 @@ def train(loader, model, optimizer, read_every_loss: bool, num_steps: int) -> Te
     return torch.tensor(losses) if read_every_loss else torch.stack(losses).cpu()
 
 
-def make_rung(loader: DataLoader, fused: bool, read_every_loss: bool, dropout=None) -> tuple:
+def make_rung(loader: DataLoader, fused: bool, read_every_loss: bool, dropout: nn.Module) -> tuple:
     """Return the arguments of ``train`` for one rung, with fresh weights."""
     torch.manual_seed(SEED)
     model = Network().to(device)
-    if dropout is not None:
-        model.dropout = dropout
+    model.dropout = dropout
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=fused)
     return loader, model, optimizer, read_every_loss
 
 
-RUNGS = {  # loader, fused Adam, read the loss in every step
-    "rung 0": (naive_loader, False, True),
-    "rung 1": (scaled_loader, False, True),
-    "rung 2": (batched_loader, False, True),
-    "rung 3": (batched_loader, True, True),
-    "rung 4": (batched_loader, True, False),
+RUNGS = {  # loader, fused Adam, read the loss in every step, dropout
+    "rung 0": (naive_loader, False, True, nn.Dropout(0.25)),
+    "rung 1": (scaled_loader, False, True, nn.Dropout(0.25)),
+    "rung 2": (batched_loader, False, True, nn.Dropout(0.25)),
+    "rung 3": (batched_loader, True, True, nn.Dropout(0.25)),
+    "rung 4": (batched_loader, True, False, nn.Dropout(0.25)),
+    "rung 5": (batched_loader, True, False, FastDropout(0.25)),
+}
+TRIALS = {  # variants of rung 5
+    "no dropout": (batched_loader, True, False, nn.Identity()),
+    "one thread": RUNGS["rung 5"],
+    "flushed": RUNGS["rung 5"],
 }
 
 
@@ -116,28 +121,16 @@ class Floor:
             self.adam.step()
 
 
-class ByteDropout(nn.Module):
-    """25 % dropout by random bytes: 64 of the 256 values of a byte erase."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        bits = torch.empty(x.numel() // 8, dtype=torch.int64, device=x.device)
-        random = bits.random_(-(2**63), None).view(torch.uint8).view(x.shape)
-        return x * (random >= 64) / 0.75
-
-
 def contender(name: str):
     """Return the function that trains a number of steps in the way that ``name`` says."""
     if name == "floor":
         return Floor()
-    dropout = {"no dropout": nn.Identity(), "byte dropout": ByteDropout()}.get(name)
     if name == "one thread":
         torch.set_num_threads(1)
-    if name == "flush tiny numbers":
+    if name == "flushed":
         torch.set_flush_denormal(True)
-    make_loader, fused, read_every_loss = RUNGS.get(name, RUNGS["rung 4"])
-    rung = make_rung(make_loader(), fused, read_every_loss, dropout)
+    make_loader, *settings = (RUNGS | TRIALS)[name]
+    rung = make_rung(make_loader(), *settings)
     return lambda num_steps: train(*rung, num_steps)
 
 

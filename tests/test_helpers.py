@@ -16,6 +16,7 @@ from torchvision.transforms import ToTensor
 import mnist_helpers
 from mnist_helpers import (
     DATA_DIR,
+    FastDropout,
     Network,
     accuracy_by_digit,
     evaluate,
@@ -186,6 +187,28 @@ def test_dropout_erases_a_quarter_of_both_hidden_layers_while_training_only():
     model.eval()(images)
     for activations in inputs.values():
         assert (activations == 1).all()
+
+
+def test_fast_dropout_erases_each_value_independently_and_scales_values_and_gradients():
+    torch.manual_seed(0)
+    x = torch.ones(1000, 83, requires_grad=True)  # 83 is no multiple of 8, the values of one draw
+    dropped = FastDropout(p=0.25)(x)
+    dropped.sum().backward()
+    assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert torch.equal(x.grad, dropped.detach())  # since x is 1
+    erased = (dropped.detach() == 0).double().flatten()[: 83_000 // 8 * 8].view(-1, 8)
+    # Within five standard deviations, for each byte of a draw, and for each pair of neighbours.
+    tolerance = 5 * (0.25 * 0.75 / len(erased)) ** 0.5
+    assert erased.mean(dim=0).sub(0.25).abs().max() < tolerance
+    assert (erased * erased.roll(1, dims=1)).mean(dim=0).sub(0.25**2).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_fast_dropout_erases_with_any_probability(p):
+    torch.manual_seed(0)
+    dropped = FastDropout(p)(torch.ones(100_000))
+    assert (dropped == 0).double().mean().item() == pytest.approx(p, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1 if p < 1 else 0, abs=0.02)
 
 
 # Evaluation ---------------------------------------------------------------------------------------
