@@ -4,8 +4,16 @@ Nothing here keeps state or does work at import. The training loop is not here o
 in full in notebook 03.
 """
 
+import gzip
+import hashlib
+import io
 import os
+import pickle
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,20 +39,93 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment, even if killed, the old or the new one is there, whole.
+
+    The content goes to a file beside it first, which then takes its name in one step.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 # Data ---------------------------------------------------------------------------------------------
+
+EXTRACTED = {  # SHA-256 of each file that belongs in data/MNIST/raw/, as its README lists them
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def decompress(archive: Path) -> bytes:
+    """Return the content of a .gz archive, empty if that is missing or can't be read."""
+    try:
+        return gzip.decompress(archive.read_bytes())
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def ensure_file(name: str) -> None:
+    """See to it that one extracted file is there and is the one that belongs there.
+
+    A bad file is replaced from its archive, and a bad archive by torchvision's download.
+
+    Raises:
+        RuntimeError: the file and its archive are bad, and there is nowhere to download from.
+    """
+    path = DATA_DIR / "MNIST" / "raw" / name
+    if path.is_file() and sha256(path.read_bytes()) == EXTRACTED[name]:
+        return
+    archive = path.with_name(f"{name}.gz")
+    content = decompress(archive)
+    if sha256(content) != EXTRACTED[name]:
+        with tempfile.TemporaryDirectory() as folder:  # so that no half of a file gets into data/
+            try:
+                MNIST(root=folder, download=True)
+            except (RuntimeError, OSError, HTTPException) as error:
+                raise RuntimeError(
+                    f"{archive.name} in {archive.parent} is missing or damaged, and could not be "
+                    f"downloaded. The file in it should have SHA-256 {EXTRACTED[name]}, found "
+                    f"{sha256(content) if content else 'nothing'}. Call `git restore data`, or put "
+                    f"these four files there by hand: {', '.join(f'{n}.gz' for n in EXTRACTED)}."
+                ) from error
+            write_whole(archive, Path(folder, "MNIST", "raw", archive.name).read_bytes())
+        content = decompress(archive)
+    write_whole(path, content)
 
 
 def load_mnist(train: bool) -> MNIST:
     """Load the 60,000 training images or the 10,000 test images that ship in ``data/``.
 
-    torchvision verifies the archives' MD5 sums and extracts them on first use; it asks the network
-    only for an archive that is missing.
+    What is on disk is verified first, and mended from the archives where it is bad; the network is
+    asked only where an archive is bad too.
 
     Returns:
         A dataset with ``data``, uint8 of shape (N, 28, 28), 0 (paper) to 255 (ink), and
         ``targets``, int64 of shape (N,), values 0-9.
+
+    Raises:
+        RuntimeError: a file is bad and can't be mended; the message says what to do.
     """
-    return MNIST(root=DATA_DIR, train=train, download=True)
+    legacy = DATA_DIR / "MNIST" / "processed"
+    if legacy.exists():
+        raise RuntimeError(f"{legacy} would be read in place of the verified files: remove it.")
+    for name in EXTRACTED:
+        ensure_file(name)
+    return MNIST(root=DATA_DIR, train=train)
 
 
 class DigitTensors(TensorDataset):
@@ -90,7 +171,14 @@ def make_loaders(
     Returns:
         ``(train_loader, val_loader, test_loader)``. Each batch is ``(images, labels)``: float32 in
         [0, 1] of shape (N, 1, 28, 28), and int64 of shape (N,).
+
+    Raises:
+        ValueError: the batch size is no whole number above 0, or the fraction not within 0 and 1.
     """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size}")
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"validation_fraction must lie between 0 and 1, not {validation_fraction}")
     images, labels = to_tensors(load_mnist(train=True), device).tensors
     generator = torch.Generator().manual_seed(seed)
     num_val = round(validation_fraction * len(labels))
@@ -131,6 +219,7 @@ class Network(nn.Module):
     """A fully connected network, 784 → 784 → 128 → 10, with 717,210 parameters.
 
     Maps a batch of images (N, 1, 28, 28), or one image (1, 28, 28), to log-probabilities (N, 10).
+    Images of another shape, type or range of values raise a ValueError.
     """
 
     def __init__(self):
@@ -141,10 +230,30 @@ class Network(nn.Module):
         self.dropout = FastDropout(p=0.25)
 
     def forward(self, images: Tensor) -> Tensor:
+        check_images(images, values=not self.training)  # reading values would stall a GPU
         x = images.flatten(start_dim=1)  # (N, 784)
         x = self.dropout(F.relu(self.hidden1(x)))  # (N, 784)
         x = self.dropout(F.relu(self.hidden2(x)))  # (N, 128)
         return F.log_softmax(self.output(x), dim=1)  # (N, 10)
+
+
+def check_images(images: Tensor, values: bool) -> None:
+    """Raise a ValueError that says what is wrong, if these are not images as the network wants."""
+    shape = tuple(images.shape)
+    if len(shape) not in (3, 4) or shape[-3:] != (1, 28, 28) or shape[0] == 0:
+        raise ValueError(f"images must have shape (N, 1, 28, 28) or (1, 28, 28), not {shape}")
+    if not images.is_floating_point():
+        raise ValueError(f"images are {images.dtype}: convert them to float and divide by 255")
+    if values and not ((images >= 0) & (images <= 1)).all():
+        low, high = images.min().item(), images.max().item()
+        raise ValueError(f"pixels must lie in [0, 1], not {low:g} to {high:g}: divide by 255?")
+
+
+def check_labels(labels: Tensor) -> None:
+    """Raise a ValueError unless all labels are integers from 0 to 9."""
+    if labels.is_floating_point() or not ((labels >= 0) & (labels <= 9)).all():
+        values = labels.unique()[:12].tolist()
+        raise ValueError(f"labels must be integers from 0 to 9; these are {labels.dtype}: {values}")
 
 
 @torch.inference_mode()
@@ -162,17 +271,25 @@ def evaluate(
     Returns:
         ``(loss, predicted, labels)``: the mean loss over all examples, and for each of them, in the
         loader's order, the predicted and the true digit, two int64 tensors of shape (N,).
+
+    Raises:
+        ValueError: the loader is empty, or gives images or labels that aren't what they should be.
     """
+    if len(loader) == 0:
+        raise ValueError("the loader holds no images: there is nothing to evaluate")
     was_training = model.training
     model.eval()
     loss_sum, predicted, labels = 0.0, [], []
-    for batch_images, batch_labels in loader:
-        log_probs = model(batch_images)
-        # Weighted by the batch's size: the last batch may be smaller than the others.
-        loss_sum += loss_fn(log_probs, batch_labels) * len(batch_labels)
-        predicted.append(log_probs.argmax(dim=1))
-        labels.append(batch_labels)
-    model.train(was_training)
+    try:
+        for batch_images, batch_labels in loader:
+            check_labels(batch_labels)
+            log_probs = model(batch_images)
+            # Weighted by the batch's size: the last batch may be smaller than the others.
+            loss_sum += loss_fn(log_probs, batch_labels) * len(batch_labels)
+            predicted.append(log_probs.argmax(dim=1))
+            labels.append(batch_labels)
+    finally:
+        model.train(was_training)
     predicted, labels = torch.cat(predicted), torch.cat(labels)
     return float(loss_sum) / len(labels), predicted, labels
 
@@ -187,13 +304,15 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
         ``(correct, total)``, two int64 tensors of shape (10,).
 
     Raises:
-        ValueError: the two shapes differ, or are not one-dimensional.
+        ValueError: the two shapes differ, are not one-dimensional, or a value is not 0-9.
     """
     if predicted.ndim != 1 or predicted.shape != labels.shape:
         raise ValueError(
             "predicted and labels must both have shape (N,): got "
             f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
+    check_labels(predicted)
+    check_labels(labels)
     correct = torch.bincount(labels[predicted == labels], minlength=10)
     return correct, torch.bincount(labels, minlength=10)
 
@@ -201,28 +320,81 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 # Checkpoints --------------------------------------------------------------------------------------
 
 
-def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> None:
-    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
+def check_writable(path: Path | str = CHECKPOINT_PATH) -> None:
+    """Raise an OSError now if a checkpoint could not be written there after an epoch."""
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"Can't write to {folder}: free it, or choose another folder.") from error
 
-    The file is written beside its final place and then renamed: whoever reads ``path`` finds the
-    old weights or the new ones, whole.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    unfinished = path.with_name(path.name + ".unfinished")
-    torch.save(weights, unfinished)
-    os.replace(unfinished, path)
+
+def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> None:
+    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing."""
+    content = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, content)
+    write_whole(Path(path), content.getvalue())
 
 
 def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
     """Load weights that ``save_checkpoint`` wrote into ``model``, on whatever device that is.
 
+    PyTorch does not notice a damaged file. So all is checked before the model is touched: the
+    checksums in the file, that names, shapes and types are the model's, and that all is finite.
+
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the weights are those of another network.
+        ValueError: the file is something else than whole weights of this network.
     """
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    remedy = "Make one with notebook 03, or get the one that ships: `git restore MNIST_model.pth`."
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
+    content = Path(path).read_bytes()
+    fault = fault_of_file(content)
+    if fault:
+        raise ValueError(f"{path} {fault}. {remedy}")
+    try:
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        fault = fault_of_weights(weights, model.state_dict())
+    except pickle.UnpicklingError:  # its text, which advises to load unsafely, stays out
+        fault = "holds other things than weights, which could run code: don't load it"
+    except Exception:
+        fault = "is an archive, but no checkpoint"
+    if fault:
+        raise ValueError(f"{path} {fault}. {remedy}")
+    model.load_state_dict(weights)
+
+
+def fault_of_file(content: bytes) -> str:
+    """Say what a file is if it is no whole archive, as checkpoints are; nothing if it is one."""
+    if content.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself: call `git lfs pull`"
+    if content.lstrip().startswith(b"<"):
+        return "is an HTML page: a page was saved in place of the file that it links to"
+    if not content.startswith(b"PK"):
+        return "is empty" if not content else "is not a checkpoint"
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises many kinds, and each means the same
+        damaged = error
+    return "is a truncated or damaged checkpoint" if damaged else ""
+
+
+def fault_of_weights(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+    """Say what keeps weights from a model whose own are ``expected``; nothing if they fit."""
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        return "holds no state_dict, which is a dict of tensors"
+    for name in expected | weights:
+        found, wanted = (str(d[name].shape) if name in d else "none" for d in (weights, expected))
+        if found != wanted:
+            return f"holds another network's weights: {name} has {found}, expected {wanted}"
+        if weights[name].dtype != expected[name].dtype:
+            return f"holds {name} as {weights[name].dtype}, expected {expected[name].dtype}"
+        if not weights[name].isfinite().all():
+            return f"holds values in {name} that are not finite"
+    return ""
 
 
 # Pictures -----------------------------------------------------------------------------------------
@@ -269,6 +441,8 @@ def plot_network(model: nn.Module) -> Axes:
 
 def plot_losses(train_losses: Sequence[float], val_losses: Sequence[float]) -> Axes:
     """Plot the loss of each epoch, training and validation, and mark the best epoch."""
+    if len(val_losses) == 0:
+        raise ValueError("there is no epoch to plot yet: run the training loop")
     epochs = range(1, len(val_losses) + 1)
     best = min(epochs, key=lambda epoch: val_losses[epoch - 1])
     _, ax = plt.subplots(figsize=(7, 4), layout="constrained")

@@ -1,3 +1,12 @@
+import os
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("Agg")  # no test opens a window
+
+# So that the processes which tests start find the helper and the tests.
+HERE = Path(__file__).resolve().parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HERE), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+)
