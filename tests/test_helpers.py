@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
+import ladder
 import mnist_helpers
 from mnist_helpers import (
     DATA_DIR,
@@ -141,6 +142,16 @@ def test_batches_equal_those_of_torchvisions_own_pipeline():
         for _, ours, other in zip(range(40), our_loader, their_loader, strict=False):
             assert torch.equal(ours[0], other[0]) and ours[0].dtype == other[0].dtype
             assert torch.equal(ours[1], other[1]) and ours[1].dtype == other[1].dtype
+
+
+def test_the_fast_loop_gives_the_losses_of_the_naive_recipe():
+    """Rung 4 of notebook 05 against its rung 0, which is torchvision's pipeline."""
+    naive, fast = (
+        ladder.train(*ladder.make_rung(make_loader(), *settings), num_steps=200)
+        for make_loader, *settings in (ladder.RUNGS["rung 0"], ladder.RUNGS["rung 4"])
+    )
+    assert len(naive) == len(fast) == 200
+    assert torch.allclose(naive, fast, rtol=1e-3)
 
 
 def test_the_last_test_batch_holds_16_images(loaders):
