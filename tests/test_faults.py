@@ -448,12 +448,19 @@ def test_a_failed_save_keeps_the_old_checkpoint_and_leaves_nothing_behind(tmp_pa
     assert path.read_bytes() == before
 
 
-def test_a_checkpoint_folder_that_cannot_be_written_is_named_before_training(tmp_path):
+def test_a_checkpoint_folder_that_cannot_be_written_is_named_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         check_writable(tmp_path / "file" / "weights.pth")
     check_writable(tmp_path / "new" / "weights.pth")
     assert list((tmp_path / "new").iterdir()) == []
+
+    def read_only(**_):
+        raise PermissionError("Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(OSError, match=r"Can't write to .*new"):
+        check_writable(tmp_path / "new" / "weights.pth")
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -601,7 +608,7 @@ def test_an_empty_loader_is_named():
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(setting):
     (name,) = setting
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=f"{name} must"):
         make_loaders(**setting)
 
 
