@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import MNIST
+from tqdm import tqdm
 
 import mnist_helpers
 from mnist_helpers import (
@@ -489,8 +490,6 @@ def run_loop_of_notebook_03(train_loader, path, val_loader=None):
     """Run the training loop as it stands in notebook 03, on a few random images."""
     notebook = nbformat.read(ROOT / "notebooks" / "03_train_on_the_gpu.ipynb", as_version=4)
     (loop,) = [c.source for c in notebook.cells if "for epoch in range" in c.source]
-    from tqdm import tqdm
-
     model = Network()
     scope = {
         "sys": sys, "torch": torch, "tqdm": tqdm, "evaluate": evaluate, "device": "cpu",
@@ -519,8 +518,6 @@ def test_an_interrupt_within_an_epoch_keeps_the_best_weights_and_the_epochs_so_f
 
 
 def test_an_interrupt_while_validating_keeps_both_curves_equally_long(tmp_path):
-    val_loader = Batches(KeyboardInterrupt)
-
     class Interrupting(Batches):
         def __iter__(self):
             self.epoch += 1
@@ -528,8 +525,9 @@ def test_an_interrupt_while_validating_keeps_both_curves_equally_long(tmp_path):
                 raise KeyboardInterrupt
             return list.__iter__(self)
 
-    val_loader = Interrupting()
-    scope, error = run_loop_of_notebook_03(Batches(in_epoch=None), tmp_path / "w.pth", val_loader)
+    scope, error = run_loop_of_notebook_03(
+        Batches(in_epoch=None), tmp_path / "w.pth", Interrupting()
+    )
     assert error is None
     assert len(scope["train_losses"]) == len(scope["val_losses"]) == 2
 
