@@ -212,7 +212,8 @@ class FastDropout(nn.Dropout):
             return super().forward(x)
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
         bytes_ = draws.view(torch.uint8)[: x.numel()].view(x.shape)
-        return x * (bytes_ >= erasing).to(x.dtype).mul_(1 / (1 - self.p))
+        keep = torch.ge(bytes_, erasing, out=torch.empty_like(x))  # 1 or 0
+        return x * keep.mul_(1 / (1 - self.p))
 
 
 class Network(nn.Module):

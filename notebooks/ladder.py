@@ -9,6 +9,8 @@ steps, and prints the time of one in milliseconds.
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from torchvision.transforms import ToTensor
 
 from mnist_helpers import DATA_DIR, FastDropout, Network, make_loaders, pick_device
 
-NUM_STEPS = int(os.environ.get("NUM_STEPS", 150))  # `make bench` takes whole epochs
+NUM_STEPS = int(os.environ.get("NUM_STEPS", 100))  # `make bench` takes whole epochs
 WARM_UP = 30  # steps before the clock starts
 SEED = 0
 device = pick_device()
@@ -69,27 +71,36 @@ def train(loader, model, optimizer, read_every_loss: bool, num_steps: int) -> Te
     return torch.tensor(losses) if read_every_loss else torch.stack(losses).cpu()
 
 
-def make_rung(loader: DataLoader, fused: bool, read_every_loss: bool, dropout: nn.Module) -> tuple:
+def make_rung(
+    make_loader: Callable[[], DataLoader],
+    fused: bool,
+    read_every_loss: bool,
+    dropout: nn.Module,
+    flush: bool,
+) -> tuple:
     """Return the arguments of ``train`` for one rung, with fresh weights."""
+    torch.set_flush_denormal(flush)  # first: the threads that PyTorch starts inherit it
     torch.manual_seed(SEED)
     model = Network().to(device)
     model.dropout = dropout
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=fused)
-    return loader, model, optimizer, read_every_loss
+    return make_loader(), model, optimizer, read_every_loss
 
 
-RUNGS = {  # loader, fused Adam, read the loss in every step, dropout
-    "rung 0": (naive_loader, False, True, nn.Dropout(0.25)),
-    "rung 1": (scaled_loader, False, True, nn.Dropout(0.25)),
-    "rung 2": (batched_loader, False, True, nn.Dropout(0.25)),
-    "rung 3": (batched_loader, True, True, nn.Dropout(0.25)),
-    "rung 4": (batched_loader, True, False, nn.Dropout(0.25)),
-    "rung 5": (batched_loader, True, False, FastDropout(0.25)),
+RUNGS = {  # loader, fused Adam, read the loss in every step, dropout, flush tiny numbers to 0
+    "rung 0": (naive_loader, False, True, nn.Dropout(0.25), False),
+    "rung 1": (scaled_loader, False, True, nn.Dropout(0.25), False),
+    "rung 2": (batched_loader, False, True, nn.Dropout(0.25), False),
+    "rung 3": (batched_loader, True, True, nn.Dropout(0.25), False),
+    "rung 4": (batched_loader, True, False, nn.Dropout(0.25), False),
+    "rung 5": (batched_loader, True, False, FastDropout(0.25), False),
+    "rung 6": (batched_loader, True, False, FastDropout(0.25), True),
 }
-TRIALS = {  # variants of rung 5
-    "no dropout": (batched_loader, True, False, nn.Identity()),
-    "one thread": RUNGS["rung 5"],
-    "flushed": RUNGS["rung 5"],
+TRIALS = {  # variants of rung 6
+    "no dropout": (batched_loader, True, False, nn.Identity(), True),
+    "one thread": RUNGS["rung 6"],
+    "ReLU in place": RUNGS["rung 6"],
+    "gradients kept": RUNGS["rung 6"],
 }
 
 
@@ -127,10 +138,12 @@ def contender(name: str):
         return Floor()
     if name == "one thread":
         torch.set_num_threads(1)
-    if name == "flushed":
-        torch.set_flush_denormal(True)
-    make_loader, *settings = (RUNGS | TRIALS)[name]
-    rung = make_rung(make_loader(), *settings)
+    if name == "ReLU in place":
+        nn.functional.relu = torch.relu_
+    rung = make_rung(*(RUNGS | TRIALS)[name])
+    if name == "gradients kept":
+        optimizer = rung[2]
+        optimizer.zero_grad = partial(optimizer.zero_grad, set_to_none=False)
     return lambda num_steps: train(*rung, num_steps)
 
 

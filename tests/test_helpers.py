@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import math
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +19,7 @@ import ladder
 import mnist_helpers
 from mnist_helpers import (
     DATA_DIR,
+    ROOT,
     FastDropout,
     Network,
     accuracy_by_digit,
@@ -147,11 +150,32 @@ def test_batches_equal_those_of_torchvisions_own_pipeline():
 def test_the_fast_loop_gives_the_losses_of_the_naive_recipe():
     """Rung 4 of notebook 05 against its rung 0, which is torchvision's pipeline."""
     naive, fast = (
-        ladder.train(*ladder.make_rung(make_loader(), *settings), num_steps=200)
-        for make_loader, *settings in (ladder.RUNGS["rung 0"], ladder.RUNGS["rung 4"])
+        ladder.train(*ladder.make_rung(*ladder.RUNGS[name]), num_steps=200)
+        for name in ("rung 0", "rung 4")
     )
     assert len(naive) == len(fast) == 200
     assert torch.allclose(naive, fast, rtol=1e-3)
+
+
+@pytest.mark.skipif(ladder.device.type != "cpu", reason="flushing concerns the CPU alone")
+def test_flushing_tiny_numbers_reaches_all_threads_and_changes_no_loss(tmp_path):
+    """Rung 6 of notebook 05 against its rung 5, each in a process of its own, as there."""
+    script = """
+import sys, torch, ladder
+rung = ladder.make_rung(*ladder.RUNGS[sys.argv[1]])
+losses = ladder.train(*rung, num_steps=1000)
+states = rung[2].state.values()
+bits = torch.cat([state["exp_avg"].flatten() for state in states]).view(torch.int32)
+exponent, fraction = bits & 0x7F80_0000, bits & 0x007F_FFFF
+torch.save((losses, ((exponent == 0) & (fraction != 0)).sum().item()), sys.argv[2])
+"""
+    for name in ("rung 5", "rung 6"):
+        command = [sys.executable, "-c", script, name, tmp_path / name]
+        subprocess.run(command, cwd=ROOT / "notebooks", check=True)
+    losses, num_denormal = torch.load(tmp_path / "rung 5")
+    losses_flushed, num_denormal_flushed = torch.load(tmp_path / "rung 6")
+    assert num_denormal > 10_000 and num_denormal_flushed == 0
+    assert torch.allclose(losses, losses_flushed, rtol=1e-3)
 
 
 def test_the_last_test_batch_holds_16_images(loaders):
