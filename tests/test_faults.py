@@ -241,10 +241,12 @@ def test_eight_processes_load_a_fresh_clone_at_once(raw, good):
 
 
 def test_a_kill_at_any_moment_of_the_first_load_loses_nothing(raw, good):
+    process(time.sleep, 0).join()  # the first process of all waits for the imports
     start = time.perf_counter()
     whole = process(load_in, raw.parent.parent)
     whole.join(timeout=120)
     duration = time.perf_counter() - start
+    assert whole.exitcode == 0
     moments, killed = random.Random(0), 0
     while killed < NUM_KILLS:
         for path in raw.iterdir():
