@@ -48,9 +48,10 @@ def naive_loader() -> DataLoader:
 
 def scaled_loader() -> DataLoader:
     """Fetch one image after the other, all of them scaled beforehand."""
-    images, labels = batched_loader().dataset.tensors
+    batched = batched_loader()
+    images, labels = batched.dataset.tensors
     pairs = list(zip(images.cpu(), labels.cpu(), strict=True))
-    return DataLoader(pairs, batch_size=32, shuffle=True)
+    return DataLoader(pairs, batch_size=32, shuffle=True, generator=batched.generator)
 
 
 def batched_loader() -> DataLoader:
