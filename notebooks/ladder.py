@@ -19,10 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-from mnist_helpers import DATA_DIR, FastDropout, Network, make_loaders, pick_device
+from mnist_helpers import FastDropout, Network, load_mnist, make_loaders, pick_device
 
 NUM_STEPS = int(os.environ.get("NUM_STEPS", 100))  # `make bench` takes whole epochs
 WARM_UP = 30  # steps before the clock starts
@@ -39,7 +38,8 @@ def clock() -> float:
 
 def naive_loader() -> DataLoader:
     """Fetch and transform one image after the other, in the order of the helper's loader."""
-    mnist = MNIST(DATA_DIR, train=True, transform=ToTensor(), download=True)
+    mnist = load_mnist(train=True)
+    mnist.transform = ToTensor()  # of each image, whenever it is fetched
     generator = torch.Generator().manual_seed(SEED)
     order = torch.randperm(len(mnist), generator=generator).tolist()
     train = Subset(mnist, order[12_000:])  # the first 12,000 are for validation
