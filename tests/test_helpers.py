@@ -248,6 +248,15 @@ def test_fast_dropout_erases_with_any_probability(p):
     assert dropped.mean().item() == pytest.approx(1 if p < 1 else 0, abs=0.02)
 
 
+def test_fast_dropout_follows_its_probability_and_the_type_of_its_input():
+    torch.manual_seed(0)
+    dropout, x = FastDropout(0.25), torch.ones(1000, dtype=torch.float64)
+    assert set(dropout(x).tolist()) == {0.0, 1 / 0.75}
+    dropout.p = 0.5
+    assert set(dropout(x).tolist()) == {0.0, 2.0}
+    assert dropout(x.bfloat16()).dtype == torch.bfloat16
+
+
 # Evaluation ---------------------------------------------------------------------------------------
 
 
