@@ -3,7 +3,7 @@
     python ladder.py "rung 0"
 
 loads the data and says "ready". Then, for every line that comes in, it warms up, trains NUM_STEPS
-steps, and prints the time of one in milliseconds.
+steps, and prints the time of one in milliseconds. It goes on with the same network in every turn.
 """
 
 import os
