@@ -1,7 +1,7 @@
 """What the notebooks share: paths, data, the network, its evaluation, checkpoints and pictures.
 
-Nothing here keeps state or does work at import. The training loop is not here on purpose: it stands
-in full in notebook 03.
+Nothing here does work at import or keeps state, but for the cache of ``dropout_factors``. The
+training loop is not here on purpose: it stands in full in notebook 03.
 """
 
 import gzip
