@@ -15,9 +15,9 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = {  # file: notebook, call that draws it
     "digits.png": ("01_explore_the_data", "plot_digits(images"),
-    "network.png": ("02_define_the_model", "plot_network("),
-    "losses.png": ("03_train_on_the_gpu", "plot_losses("),
-    "confusion.png": ("04_test_each_digit", "plot_confusion("),
+    "network.png": ("02_define_the_model", '"o", color=BLUE'),
+    "losses.png": ("03_train_on_the_gpu", 'label="training loss"'),
+    "confusion.png": ("04_test_each_digit", 'cmap="Oranges"'),
     "ladder.png": ("05_train_faster", "ax.barh("),
 }
 

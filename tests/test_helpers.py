@@ -1,43 +1,47 @@
 """The helper module against calculations made another way: by hand, in NumPy, by torchvision."""
 
+import ast
 import gzip
 import hashlib
-import math
-import subprocess
-import sys
+import os
+import stat
+import threading
+from functools import cache
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-import ladder
 import mnist_helpers
 from mnist_helpers import (
     DATA_DIR,
     ROOT,
-    FastDropout,
     Network,
     accuracy_by_digit,
     evaluate,
     load_checkpoint,
     load_mnist,
     make_loaders,
-    plot_confusion,
     plot_digits,
-    plot_losses,
-    plot_network,
-    plot_probabilities,
     save_checkpoint,
 )
 
 
-@pytest.fixture(scope="session")
-def loaders():
+@pytest.fixture(scope="module", autouse=True)
+def load_once():
+    """Have make_loaders load each part once for all tests of this file."""
+    mnist_helpers.load_mnist = cache(load_mnist)
+    yield
+    mnist_helpers.load_mnist = load_mnist
+
+
+@pytest.fixture(scope="module")
+def loaders(load_once):
     return make_loaders()
 
 
@@ -47,12 +51,10 @@ def close_figures():
     plt.close("all")
 
 
-def rows(*datasets):
-    """Each image with its label as one row of bytes, in sorted order, to compare sets of them."""
-    images = torch.cat([dataset.tensors[0] for dataset in datasets])
-    labels = torch.cat([dataset.tensors[1] for dataset in datasets])
-    pixels = (images * 255).round().byte().flatten(1)
-    return np.unique(torch.cat([pixels, labels.byte()[:, None]], dim=1).numpy(), axis=0)
+def rows(images, labels):
+    """Each image (28, 28) of bytes with its label as one string of bytes, as a set."""
+    pairs = zip(images.numpy(), labels.tolist(), strict=True)
+    return {image.tobytes() + bytes([label]) for image, label in pairs}
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -87,12 +89,15 @@ def test_the_digits_of_the_test_set_are_counted():
 
 
 def test_the_split_is_disjoint_and_covers_the_training_images(loaders):
-    train, val, _ = (loader.dataset for loader in loaders)
+    mnist = load_mnist(train=True)
+    everything = rows(mnist.data, mnist.targets)
+    assert len(everything) == 60_000  # no training image of MNIST occurs twice
+    train, val = (
+        rows((loader.dataset.tensors[0] * 255).round().byte(), loader.dataset.tensors[1])
+        for loader in loaders[:2]
+    )
     assert (len(train), len(val)) == (48_000, 12_000)
-    # No training image of MNIST occurs twice, so equal counts of distinct rows mean disjoint sets.
-    everything = rows(mnist_helpers.to_tensors(load_mnist(train=True)))
-    assert len(everything) == 60_000
-    assert np.array_equal(rows(train, val), everything)
+    assert train | val == everything
 
 
 def test_the_seed_decides_split_and_order(loaders):
@@ -115,8 +120,9 @@ def test_every_epoch_shuffles_anew_and_shows_each_training_image_once(loaders):
         assert torch.equal(epoch.sort().values, every_image)
 
 
-def test_validation_fraction_and_batch_size_are_followed():
-    train_loader, val_loader, _ = make_loaders(batch_size=100, validation_fraction=0.1)
+@pytest.mark.parametrize("number", [int, np.int64])
+def test_validation_fraction_and_batch_size_are_followed(number):
+    train_loader, val_loader, _ = make_loaders(batch_size=number(100), validation_fraction=0.1)
     assert (len(train_loader.dataset), len(val_loader.dataset)) == (54_000, 6_000)
     assert len(next(iter(train_loader))[0]) == 100
 
@@ -124,8 +130,8 @@ def test_validation_fraction_and_batch_size_are_followed():
 def test_batches_equal_those_of_torchvisions_own_pipeline():
     train_loader, val_loader, test_loader = make_loaders(seed=3)
     # The recipe that everyone copies: ToTensor for each image, collated by the DataLoader.
-    train_mnist = MNIST(DATA_DIR, train=True, transform=ToTensor())
-    test_mnist = MNIST(DATA_DIR, train=False, transform=ToTensor())
+    train_mnist, test_mnist = load_mnist(train=True), load_mnist(train=False)
+    train_mnist.transform = test_mnist.transform = ToTensor()
     # The indices, drawn as make_loaders documents it: one permutation, validation images first.
     generator = torch.Generator().manual_seed(3)
     order = torch.randperm(60_000, generator=generator).tolist()
@@ -145,40 +151,6 @@ def test_batches_equal_those_of_torchvisions_own_pipeline():
         for _, ours, other in zip(range(40), our_loader, their_loader, strict=False):
             assert torch.equal(ours[0], other[0]) and ours[0].dtype == other[0].dtype
             assert torch.equal(ours[1], other[1]) and ours[1].dtype == other[1].dtype
-
-
-@pytest.fixture(scope="module")
-def naive_losses():
-    """Of 200 steps of rung 0 of notebook 05, which is torchvision's pipeline."""
-    return ladder.train(*ladder.make_rung(*ladder.RUNGS["rung 0"]), num_steps=200)
-
-
-@pytest.mark.parametrize("name", ["rung 1", "rung 2", "rung 3", "rung 4"])
-def test_the_rungs_give_the_losses_of_the_naive_recipe(naive_losses, name):
-    losses = ladder.train(*ladder.make_rung(*ladder.RUNGS[name]), num_steps=200)
-    assert len(naive_losses) == len(losses) == 200
-    assert torch.allclose(naive_losses, losses, rtol=1e-3)
-
-
-@pytest.mark.skipif(ladder.device.type != "cpu", reason="flushing concerns the CPU alone")
-def test_flushing_tiny_numbers_reaches_all_threads_and_changes_no_loss(tmp_path):
-    """Rung 6 of notebook 05 against its rung 5, each in a process of its own, as there."""
-    script = """
-import sys, torch, ladder
-rung = ladder.make_rung(*ladder.RUNGS[sys.argv[1]])
-losses = ladder.train(*rung, num_steps=1000)
-states = rung[2].state.values()
-bits = torch.cat([state["exp_avg"].flatten() for state in states]).view(torch.int32)
-exponent, fraction = bits & 0x7F80_0000, bits & 0x007F_FFFF
-torch.save((losses, ((exponent == 0) & (fraction != 0)).sum().item()), sys.argv[2])
-"""
-    for name in ("rung 5", "rung 6"):
-        command = [sys.executable, "-c", script, name, tmp_path / name]
-        subprocess.run(command, cwd=ROOT / "notebooks", check=True)
-    losses, num_denormal = torch.load(tmp_path / "rung 5")
-    losses_flushed, num_denormal_flushed = torch.load(tmp_path / "rung 6")
-    assert num_denormal > 10_000 and num_denormal_flushed == 0
-    assert torch.allclose(losses, losses_flushed, rtol=1e-3)
 
 
 def test_the_last_test_batch_holds_16_images(loaders):
@@ -227,36 +199,38 @@ def test_dropout_erases_a_quarter_of_both_hidden_layers_while_training_only():
         assert (activations == 1).all()
 
 
-def test_fast_dropout_erases_each_value_independently_and_scales_values_and_gradients():
-    torch.manual_seed(0)
-    x = torch.ones(1000, 83, requires_grad=True)  # 83 is no multiple of 8, the values of one draw
-    dropped = FastDropout(p=0.25)(x)
-    dropped.sum().backward()
-    assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
-    assert torch.equal(x.grad, dropped.detach())  # since x is 1
-    erased = (dropped.detach() == 0).double().flatten()[: 83_000 // 8 * 8].view(-1, 8)
-    # Within five standard deviations, for each byte of a draw, and for each pair of neighbours.
-    tolerance = 5 * (0.25 * 0.75 / len(erased)) ** 0.5
-    assert erased.mean(dim=0).sub(0.25).abs().max() < tolerance
-    assert (erased * erased.roll(1, dims=1)).mean(dim=0).sub(0.25**2).abs().max() < tolerance
+def class_in_notebook(number, name):
+    """The source of a class that a cell of a notebook defines, and the helper's."""
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    (cell,) = [cell.source for cell in cells if f"\nclass {name}(" in f"\n{cell.source}"]
+    return cell, (ROOT / "mnist_helpers.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("p", [0.0, 0.001, 0.3, 1.0])
-def test_fast_dropout_erases_with_any_probability(p):
-    torch.manual_seed(0)
-    dropped = FastDropout(p)(torch.ones(100_000))
-    tolerance = 5 * (p * (1 - p) / 100_000) ** 0.5  # five standard deviations
-    assert (dropped == 0).double().mean().item() == pytest.approx(p, abs=tolerance)
-    assert dropped.mean().item() == pytest.approx(1 if p < 1 else 0, abs=0.02)
+@pytest.mark.parametrize("number, name", [("02", "Network"), ("05", "DigitTensors")])
+def test_a_class_written_in_a_notebook_is_the_helpers(number, name):
+    def code(source):
+        (node,) = [n for n in ast.parse(source).body if getattr(n, "name", "") == name]
+        for part in ast.walk(node):
+            if isinstance(part, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(part):
+                part.body.pop(0)
+        return ast.dump(node)
+
+    in_notebook, in_helper = class_in_notebook(number, name)
+    assert code(in_notebook) == code(in_helper)
 
 
-def test_fast_dropout_follows_its_probability_and_the_type_of_its_input():
-    torch.manual_seed(0)
-    dropout, x = FastDropout(0.25), torch.ones(1000, dtype=torch.float64)
-    assert set(dropout(x).tolist()) == {0.0, 1 / 0.75}
-    dropout.p = 0.5
-    assert set(dropout(x).tolist()) == {0.0, 2.0}
-    assert dropout(x.bfloat16()).dtype == torch.bfloat16
+def test_the_network_written_in_notebook_02_gives_the_helpers_losses(loaders):
+    cell, _ = class_in_notebook("02", "Network")
+    scope = {"torch": torch, "nn": nn, "Tensor": torch.Tensor, **vars(mnist_helpers)}
+    exec(cell, scope)
+    assert scope["Network"] is not Network
+    images, labels = next(iter(loaders[1]))
+    losses = []
+    for network in (Network, scope["Network"]):
+        torch.manual_seed(0)
+        losses.append(nn.NLLLoss()(network()(images), labels).item())
+    assert losses[0] == losses[1]
 
 
 # Evaluation ---------------------------------------------------------------------------------------
@@ -321,6 +295,41 @@ def test_a_saved_checkpoint_loads_back_bit_for_bit(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["weights.pth"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_saved_checkpoint_has_the_permissions_that_a_plain_write_gives(tmp_path):
+    path, plain = tmp_path / "weights.pth", tmp_path / "plain"
+    plain.touch()
+    save_checkpoint(Network(), path)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    save_checkpoint(Network(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    link = tmp_path / "link.pth"
+    link.symlink_to(path)
+    save_checkpoint(Network(), link)
+    assert link.is_symlink() and not path.is_symlink()
+
+
+def test_threads_that_save_to_one_path_do_not_disturb_each_other(tmp_path):
+    path, failures = tmp_path / "weights.pth", []
+
+    def save():
+        try:
+            for _ in range(10):
+                save_checkpoint(Network(), path)
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=save) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    load_checkpoint(Network(), path)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+
+
 # Pictures -----------------------------------------------------------------------------------------
 
 
@@ -331,42 +340,3 @@ def test_plot_digits_pairs_each_image_with_its_title(loaders):
     for ax, image, label in zip(axes, images, labels, strict=False):
         assert np.array_equal(ax.images[0].get_array(), image[0].numpy())
         assert ax.get_title() == str(label.item())
-
-
-def test_plot_losses_draws_both_curves_and_marks_the_best_epoch():
-    train_losses, val_losses = [0.3, 0.2, 0.1], [0.25, 0.15, 0.2]
-    train, val, best = plot_losses(train_losses, val_losses).get_lines()
-    assert train.get_xydata().tolist() == [[1, 0.3], [2, 0.2], [3, 0.1]]
-    assert val.get_xydata().tolist() == [[1, 0.25], [2, 0.15], [3, 0.2]]
-    assert set(best.get_xdata()) == {2}
-
-
-def test_plot_network_writes_every_layers_size():
-    written = [text.get_text() for text in plot_network(Network()).texts]
-    assert [text for text in written if text.isdigit()] == ["784", "784", "128", "10"]
-    weights = [text.split()[0] for text in written if "weights" in text]
-    assert weights == ["614,656", "100,352", "1,280"]
-
-
-def test_plot_confusion_writes_every_count_in_its_cell():
-    counts = torch.arange(100).view(10, 10)
-    ax = plot_confusion(counts)
-    written = {text.get_position(): text.get_text() for text in ax.texts}
-    assert written == {(p, t): str(10 * t + p) for t in range(10) for p in range(10)}
-    assert "true" in ax.get_ylabel() and "predicted" in ax.get_xlabel()
-    assert counts.diagonal().tolist() == list(range(0, 100, 11)), (
-        "the counts must stay as they were"
-    )
-
-
-def test_plot_probabilities_draws_the_ten_probabilities_and_marks_the_true_digit():
-    probabilities = torch.linspace(0, 1, 10)
-    probabilities /= probabilities.sum()
-    left, right = plot_probabilities(torch.rand(1, 28, 28), probabilities, label=4)
-    widths = [bar.get_width() for bar in right.patches]
-    assert widths == pytest.approx(probabilities.tolist()) and math.isclose(
-        sum(widths), 1, rel_tol=1e-6
-    )
-    colors = [bar.get_facecolor() for bar in right.patches]
-    assert [colors.count(color) for color in colors] == [9] * 4 + [1] + [9] * 5
-    assert "4" in left.get_title()

@@ -138,7 +138,7 @@ def test_reads_in_one_sitting(notebook):
     for previous, cell in zip([None, *notebook.cells], notebook.cells, strict=False):
         if cell.cell_type == "code":
             is_loop = "for epoch in" in cell.source
-            assert len(cell.source.splitlines()) <= (40 if is_loop else 25), cell.source
+            assert len(cell.source.splitlines()) <= (22 if is_loop else 25), cell.source
             if previous is not None and previous.cell_type == "code":
                 lengths = [len(c.source.splitlines()) for c in (previous, cell)]
                 assert min(lengths) <= 8, "two long cells without prose between: " + cell.source
