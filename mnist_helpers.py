@@ -232,7 +232,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than weights, which could run code: don't load it"
     except Exception as error:  # zipfile and PyTorch raise many kinds
-        fault = f"{error} (it starts with {content[:30]})"
+        fault = f"{error}" if content[:2] == b"PK" else f"{error}; it starts with {content[:30]}"
         if content.startswith(pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)):
             fault = "its format, from before PyTorch 1.6, has no checksums: torch.save it anew"
     raise ValueError(f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy}")
