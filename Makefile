@@ -14,6 +14,7 @@ COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreproc
 # cores, several times faster on busy ones. The tests run on one thread, which waits for no other.
 export GOMP_SPINCOUNT ?= 10000
 test: export OMP_NUM_THREADS = 1
+test: export REPEATS = 2
 
 .PHONY: run test lab lint bench model readme
 
@@ -27,10 +28,10 @@ run: .venv/ready
 	@grep -Eoh '(shipped|your) model, test accuracy: [0-9][^<]*' executed/04_*.html
 	@echo "The executed notebooks are in executed/: open executed/01_explore_the_data.html"
 
-# Lint, then the unit tests, then every cell of every notebook against its stored output.
+# Lint, then the unit tests and every cell of every notebook against its stored output, two files at
+# a time. (Without loadfile, the cells of one notebook would go to different kernels.)
 test: lint
-	$(BIN)/pytest --durations 10
-	$(BIN)/pytest $(NBVAL) --durations 10 notebooks
+	$(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --durations 10 tests notebooks
 
 lint: .venv/ready
 	$(BIN)/ruff check .
