@@ -1,6 +1,9 @@
 import os
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")  # no test opens a window
 # One thread: two of them wait for each other wherever other processes use the cores too.
 os.environ["OMP_NUM_THREADS"] = "1"
 # So that the processes which tests start find the helper and the tests.
@@ -8,4 +11,3 @@ HERE = Path(__file__).resolve().parent
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 )
-os.environ["MPLBACKEND"] = "Agg"  # no test opens a window

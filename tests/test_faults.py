@@ -221,6 +221,12 @@ def process(target, *args):
     return started
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fork_server():
+    """Start the first process of all, which waits for the imports, with the usual folders."""
+    process(time.sleep, 0).join()
+
+
 def test_eight_processes_load_at_once(raw):
     loading = [process(load_in, raw.parent.parent) for _ in range(8)]
     for each in loading:
@@ -229,7 +235,6 @@ def test_eight_processes_load_at_once(raw):
 
 
 def test_a_kill_at_any_moment_of_a_load_loses_nothing(raw, good, tmp_path):
-    process(time.sleep, 0).join()  # the first process of all waits for the imports
     before = {path.name: path.read_bytes() for path in raw.iterdir()}
     moments, killed = random.Random(0), 0
     while killed < 10:
