@@ -176,8 +176,7 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     ``(correct, total)``, two int64 tensors of shape (10,).
     """
     if predicted.ndim != 1 or predicted.shape != labels.shape:
-        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"predicted and labels must both have shape (N,): got {shapes}")
+        raise ValueError(f"both must have shape (N,): got {predicted.shape} and {labels.shape}")
     check_labels(torch.cat([predicted, labels]))
     correct = torch.bincount(labels[predicted == labels], minlength=10)
     return correct, torch.bincount(labels, minlength=10)
@@ -232,7 +231,8 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than weights, which could run code: don't load it"
     except Exception as error:  # zipfile and PyTorch raise many kinds
-        fault = f"{error}" if content[:2] == b"PK" else f"{error}; it starts with {content[:30]}"
+        fault = str(error).rstrip(". ")
+        fault += "" if content[:2] == b"PK" else f"; it starts with {content[:30]}"
         if content.startswith(pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)):
             fault = "its format, from before PyTorch 1.6, has no checksums: torch.save it anew"
     raise ValueError(f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy}")

@@ -525,7 +525,7 @@ def training(tmp_path):
     return {
         "sys": sys, "math": math, "torch": torch, "tqdm": tqdm, "evaluate": evaluate,
         "save_checkpoint": save_checkpoint, "CHECKPOINT_PATH": tmp_path / "weights.pth",
-        "num_epochs": 4, "num_train": 160, "train_loader": Batches(in_epoch=None),
+        "device": "cpu", "num_epochs": 4, "num_train": 160, "train_loader": Batches(in_epoch=None),
         "val_loader": Batches(in_epoch=None), "model": model, "loss_fn": nn.NLLLoss(),
         "optimizer": torch.optim.Adam(model.parameters(), lr=0.0001),
         "train_losses": [], "val_losses": [], "val_accuracies": [],
