@@ -10,9 +10,8 @@ EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
-# Threads that wait spin for at most some 50 µs, and then leave their core to others: no slower on idle
-# cores, several times faster on busy ones. The tests run on one thread, which waits for no other.
-export GOMP_SPINCOUNT ?= 10000
+# The notebooks' first cell limits how long a waiting thread keeps its core. That costs nothing on idle
+# cores, and a step beside two busy processes takes a sixth of the time. One thread waits for no other.
 test: export OMP_NUM_THREADS = 1
 test: export REPEATS = 2
 

@@ -49,6 +49,14 @@ def test_the_notebooks_are_numbered_in_order():
     ]
 
 
+def test_all_begin_with_the_same_cell_before_torch_is_imported():
+    """It finds the helper and limits how long a thread spins, which counts before that import."""
+    notebooks = [nbformat.read(path, as_version=4) for path in PATHS]
+    (first,) = {code_cells(notebook)[0].source for notebook in notebooks}
+    assert 'setdefault("GOMP_SPINCOUNT"' in first and "sys.path[:0]" in first
+    assert "torch" not in first and "mnist_helpers import" not in first
+
+
 def test_was_executed_top_to_bottom_in_a_fresh_kernel(notebook):
     nbformat.validate(notebook)
     counts = [cell.execution_count for cell in code_cells(notebook)]
