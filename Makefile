@@ -10,8 +10,7 @@ EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
-# The notebooks' first cell limits how long a waiting thread keeps its core. That costs nothing on idle
-# cores, and a step beside two busy processes takes a sixth of the time. One thread waits for no other.
+# One thread waits for no other, however busy the cores are; and no test compares times.
 test: export OMP_NUM_THREADS = 1
 test: export REPEATS = 2
 

@@ -96,7 +96,7 @@ def make_loaders(
     def loader(mnist: MNIST, chosen: Tensor | slice, **options) -> DataLoader:
         images = mnist.data[chosen].to(device).unsqueeze(1).float().div_(255)  # scaled once
         dataset = DigitTensors(images, mnist.targets[chosen].to(device))
-        return DataLoader(dataset, int(batch_size), collate_fn=tuple, **options)  # come whole
+        return DataLoader(dataset, int(batch_size), collate_fn=tuple, **options)  # batched
 
     return (
         loader(train, order[num_val:], shuffle=True, generator=generator),
@@ -176,7 +176,7 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     ``(correct, total)``, two int64 tensors of shape (10,).
     """
     if predicted.ndim != 1 or predicted.shape != labels.shape:
-        raise ValueError(f"both must have shape (N,): got {predicted.shape} and {labels.shape}")
+        raise ValueError(f"predicted, labels: shape (N,), not {predicted.shape}, {labels.shape}")
     check_labels(torch.cat([predicted, labels]))
     correct = torch.bincount(labels[predicted == labels], minlength=10)
     return correct, torch.bincount(labels, minlength=10)

@@ -573,7 +573,6 @@ def test_an_interrupt_while_saving_never_claims_what_is_not_on_disk(training):
         save_checkpoint(model, path)
 
     training["save_checkpoint"] = interrupted_before
-    training["val_loader"] = list(training["val_loader"])
     training["evaluate"] = lambda *_: (1 / (1 + len(training["val_losses"])), LABELS, LABELS)
     with pytest.raises(KeyboardInterrupt):  # in epoch 2, whose loss is lower
         run_loop(training)
@@ -599,7 +598,15 @@ def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(trai
         exec(cell_of_notebook_03("best_epoch ="), training)
 
 
-@pytest.mark.parametrize("losses, advice", [([], "run the loop"), ([0.5, 700.0], "learning rate")])
+@pytest.mark.parametrize(
+    "losses, advice",
+    [
+        ([], "run the loop"),
+        ([0.5, 700.0], "learning rate"),
+        ([0.1] * 4, "the recipe"),  # the training loss doesn't fall
+        ([0.9, 0.5, 0.3, 0.2], "the recipe"),  # the validation loss stays high
+    ],
+)
 def test_the_cell_after_the_loop_says_what_to_do(training, losses, advice):
     training |= {"train_losses": losses, "val_losses": losses}
     with pytest.raises(AssertionError, match=advice):
