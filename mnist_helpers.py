@@ -24,7 +24,8 @@ from torchvision.datasets.utils import check_integrity
 
 ROOT = Path(__file__).resolve().parent
 DATA_DIR = ROOT / "data"
-MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project
+MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
+AUGMENTED_PATH = ROOT / "MNIST_model_augmented.pth"  # ships too, made by notebook 06
 CHECKPOINT_PATH = ROOT / "checkpoints" / "MNIST_model.pth"  # written by notebook 03
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by colour-blind readers too
@@ -32,9 +33,8 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by colour-bli
 
 def pick_device() -> torch.device:
     """Return the accelerator that PyTorch finds (CUDA, Apple MPS, ...), else the CPU."""
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator()
-    return torch.device("cpu")
+    found = torch.accelerator.is_available()
+    return torch.accelerator.current_accelerator() if found else torch.device("cpu")
 
 
 def load_mnist(train: bool) -> MNIST:
@@ -209,7 +209,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
     copy of the model takes the weights first: if they don't fit, the model stays as it is. Raises a
     FileNotFoundError, or a ValueError that names the file, its fault and the remedy.
     """
-    remedy = "Make one with notebook 03, or get the one that ships: `git restore MNIST_model.pth`."
+    remedy = "Make one with notebook 03 or 06, or get those that ship: `git restore '*.pth'`."
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
     content, verified = Path(path).read_bytes(), io.BytesIO()

@@ -43,11 +43,11 @@ def main(readme: Path) -> None:
         (figure,) = outputs_of(notebook, source)
         (folder / name).write_bytes(base64.b64decode(figure.data["image/png"]))
 
-    (table,) = outputs_of("04_test_each_digit", "Markdown(table)")
+    (table,) = outputs_of("06_train_better", "Markdown(table)")
     (ladder,) = outputs_of("05_train_faster", "s an epoch {ratio")
     text = readme.read_text(encoding="utf-8")
     text = replace_once(
-        r"\| digit \| correct .*?(?=\n\n)", table.data["text/markdown"].rstrip(), text
+        r"\| digit \| images .*?(?=\n\n)", table.data["text/markdown"].rstrip(), text
     )
     text = replace_once(r"(?<=```text\n)rung 0.*?(?=```)", ladder.text, text)
     readme.write_text(text, encoding="utf-8")
