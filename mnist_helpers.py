@@ -209,7 +209,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
     copy of the model takes the weights first: if they don't fit, the model stays as it is. Raises a
     FileNotFoundError, or a ValueError that names the file, its fault and the remedy.
     """
-    remedy = "Make one with notebook 03 or 06, or get those that ship: `git restore '*.pth'`."
+    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
     content, verified = Path(path).read_bytes(), io.BytesIO()
