@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mnist_helpers import ROOT
 
 NOTEBOOK = nbformat.read(ROOT / "notebooks" / "06_train_better.ipynb", as_version=4)
+PLACE = torch.arange(28.0) - 13.5  # of a row or column, in pixels from the centre
 NOTHING = {"angle": 0, "scale": 0, "shear": 0, "shift": 0, "bend": 0}
 
 
@@ -35,16 +36,14 @@ def look_up(images, matrices):
 
 def centre_of_mass(images):
     """Column and row, counted in pixels from the centre of the image, of shape (N, 2)."""
-    place = torch.arange(28.0) - 13.5
     ink = images.sum(dim=(1, 2, 3))
-    columns, rows = images.sum(dim=(1, 2)) @ place, images.sum(dim=(1, 3)) @ place
+    columns, rows = images.sum(dim=(1, 2)) @ PLACE, images.sum(dim=(1, 3)) @ PLACE
     return torch.stack([columns / ink, rows / ink], dim=1)
 
 
 def dot(column, row):
     """An image (1, 1, 28, 28) of ink around one place, given in pixels from the centre."""
-    place = torch.arange(28.0) - 13.5
-    x, y = ((torch.exp(-((place - at) ** 2) / 4)) for at in (column, row))
+    x, y = (torch.exp(-((PLACE - at) ** 2) / 4) for at in (column, row))
     return (y[:, None] * x).view(1, 1, 28, 28)
 
 
