@@ -27,9 +27,9 @@ run: .venv/ready
 	@echo "The executed notebooks are in executed/: open executed/01_explore_the_data.html"
 
 # Lint, then the unit tests and every cell of every notebook against its stored output, two files at
-# a time. (Without loadfile, the cells of one notebook would go to different kernels.)
+# a time. (tests/conftest.py groups by files: the cells of one notebook must share a kernel.)
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --durations 10 tests notebooks
+	$(BIN)/pytest -n 2 --dist loadgroup $(NBVAL) --durations 10 tests notebooks
 
 lint: .venv/ready
 	$(BIN)/ruff check .
