@@ -15,7 +15,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 
 def pytest_collection_modifyitems(items):
-    """Two files run at a time, but notebook 04 only after 03: it tests the weights that 03 makes."""
+    """Two files run at a time, but notebook 04 only after 03, whose weights it tests."""
     for item in items:
         file = item.path.name
         group = "03 and 04" if file[:3] in ("03_", "04_") else file
