@@ -14,6 +14,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Two files run at a time, but notebook 04 only after 03, whose weights it tests."""
     for item in items:
