@@ -1,4 +1,4 @@
-# make run · test · lab · lint · bench · model · readme
+# make run · test · lab · lint · browser-test · bench · model · readme
 # The first target that you call creates .venv from requirements.txt; set PYTHON to choose the Python.
 
 PYTHON    ?= python3
@@ -6,7 +6,8 @@ BIN       := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 NBVAL     := --nbval --nbval-current-env --nbval-cell-timeout 300
 EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
-             --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False
+             --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False \
+             --ExecutePreprocessor.store_widget_state=False
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
@@ -14,7 +15,7 @@ COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreproc
 test: export OMP_NUM_THREADS = 1
 test: export REPEATS = 2
 
-.PHONY: run test lab lint bench model readme
+.PHONY: run test lab lint browser-test bench model readme
 
 # Run every notebook in order and write the executed copies as HTML into executed/.
 run: .venv/ready
@@ -32,10 +33,18 @@ run: .venv/ready
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --durations 10 --ignore-glob '*/04_*' tests notebooks
 	$(BIN)/pytest $(NBVAL) notebooks/04_*.ipynb
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
+	    then $(MAKE) browser-test; \
+	    else echo "No Chromium with its driver here: the drawing pad was not tried in a browser"; fi
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Draw on notebook 07's pad in a real browser: Chromium and its driver, as Debian packages them.
+browser-test: .venv/ready
+	$(BIN)/python -m pip install --quiet --requirement tests/browser_requirements.txt
+	$(BIN)/pytest tests/browser.py
 
 # JupyterLab on this machine only, opened on the first notebook.
 lab: .venv/ready

@@ -10,12 +10,16 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from uuid import uuid4
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
+from PIL import Image, ImageOps
+from skimage import filters, measure, morphology
 from torch import Tensor, nn
 from torch.types import Device
 from torch.utils.data import DataLoader, TensorDataset
@@ -44,9 +48,8 @@ def load_mnist(train: bool) -> MNIST:
     nothing stays. It asks the network only in place of an archive that is missing or damaged. A
     RuntimeError names the bad archives, or what is wrong with the temporary folder.
 
-    Returns:
-        A dataset with ``data``, uint8 of shape (N, 28, 28), 0 (paper) to 255 (ink), and
-        ``targets``, int64 of shape (N,), values 0-9.
+    The dataset holds ``data``, uint8 of shape (N, 28, 28), 0 (paper) to 255 (ink), and
+    ``targets``, int64 of shape (N,), values 0-9.
     """
     source, prefix = DATA_DIR / "MNIST" / "raw", "mnist-notebooks-"
     try:
@@ -80,9 +83,9 @@ def make_loaders(
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Split the training images at random and wrap training, validation and test set in loaders.
 
-    Each batch is ``(images, labels)`` on ``device``: float32 in [0, 1] of shape (N, 1, 28, 28), and
-    int64 of shape (N,). The training loader shuffles anew in every epoch. The same ``seed`` gives
-    the same split and the same order of training batches. A setting out of range is a ValueError.
+    Batches are ``(images, labels)`` on ``device``: float32 of shape (N, 1, 28, 28) in [0, 1], and
+    int64 of shape (N,). The training loader shuffles in every epoch. The same ``seed`` gives the
+    same split and order of training batches. A setting out of range is a ValueError.
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size}")
@@ -98,11 +101,8 @@ def make_loaders(
         dataset = DigitTensors(images, mnist.targets[chosen].to(device))
         return DataLoader(dataset, int(batch_size), collate_fn=tuple, **options)  # batched
 
-    return (
-        loader(train, order[num_val:], shuffle=True, generator=generator),
-        loader(train, order[:num_val]),
-        loader(test, slice(None)),
-    )
+    train_loader = loader(train, order[num_val:], shuffle=True, generator=generator)
+    return train_loader, loader(train, order[:num_val]), loader(test, slice(None))
 
 
 class Network(nn.Module):
@@ -248,3 +248,83 @@ def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.
         ax.set_title(title, fontsize=10)
         ax.spines[:].set_color("lightgrey")  # where the image ends
     return figure.axes
+
+
+def load_grey(picture, side: int) -> np.ndarray:
+    """Return a path, a PIL image or an array as grey pixels (H, W), the longer side ``side``."""
+    if isinstance(picture, str | os.PathLike):
+        name, file = picture, io.BytesIO(Path(picture).read_bytes())
+        try:
+            picture = ImageOps.exif_transpose(Image.open(file))
+        except Exception as error:  # Pillow raises many kinds
+            raise ValueError(f"{name} can't be read: save it as JPEG or PNG ({error})") from error
+    if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)  # as the camera was held
+        if picture.mode[0] not in "IF":  # those are grey, with more than 8 bits
+            picture = picture.convert("RGBA")
+            picture.thumbnail((side, side))
+    grey = pixels = np.squeeze(np.asarray(picture, dtype=np.float32))
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+        grey, full = pixels[..., :3] @ np.float32([0.2125, 0.7154, 0.0721]), pixels.max() or 1
+        opacity = pixels[..., 3] / full if pixels.shape[2] == 4 else np.float32(1)
+        light = np.mean(opacity * (2 * grey - full)) > 0  # then it lies on dark paper
+        grey = opacity * grey + (1 - opacity) * (0 if light else full)
+    if grey.ndim != 2 or min(grey.shape) < 8 or not np.isfinite(grey).all():
+        needed = "finite pixels of shape (H, W), (H, W, 3) or (H, W, 4), 8 × 8 or more"
+        raise ValueError(f"a picture has {needed}; this one has shape {pixels.shape}")
+    size = [max(8, round(side * length / max(grey.shape))) for length in grey.shape[::-1]]
+    return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(size))
+
+
+def find_ink(grey: np.ndarray) -> np.ndarray:
+    """Return where ink is, bool (H, W): not in shadows, nor on ruled lines, which are fainter."""
+    paper = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
+    if grey.max() - paper > paper - grey.min():
+        grey = -grey  # light ink
+    wide = min(grey.shape) // 2 | 1  # than a stroke, so that closing paints over the strokes
+    depth = morphology.closing(grey, np.ones((wide, wide))) - grey
+    dark = depth > filters.threshold_otsu(depth)
+    contrast = depth[dark].mean() - depth[~dark].mean() if dark.any() else 0
+    if contrast <= max(4 * depth[~dark].std(), np.ptp(grey) / 5):
+        raise ValueError("no ink stands out from the paper: the page is blank, or all noise")
+    return depth > (np.median(depth[~dark]) + np.quantile(depth[dark], 0.95)) / 2
+
+
+def cut_digits(ink: np.ndarray) -> Tensor:
+    """Cut a line of digits, bool (H, W), at its gaps, into images as in MNIST (N, 1, 28, 28)."""
+    strokes = measure.regionprops(labels := measure.label(ink))
+    tall = max(stroke.image.shape[0] for stroke in strokes)
+    ink = np.isin(labels, [s.label for s in strokes if max(s.image.shape) > tall / 8])  # no specks
+    joined = measure.label(morphology.dilation(ink, np.ones((tall // 3 | 1, tall // 16 | 1)))) * ink
+    digits = sorted(measure.regionprops(joined), key=lambda digit: digit.bbox[1])
+    digits = [d for d in digits if d.image.shape[0] > 0.4 * tall > 0.13 * d.image.shape[1]]
+    if tall < 8 or not digits:
+        raise ValueError(f"no digit found: the tallest stroke of ink has {tall} pixels")
+    for one, other in pairwise(d.bbox for d in digits):  # top, left, bottom, right
+        if one[3] > other[1] and (one[2] < other[0] or other[2] < one[0]):
+            raise ValueError("digits stand above each other: give one line at a time")
+    images = torch.zeros(len(digits), 1, 28, 28)
+    for image, digit in zip(images, digits, strict=True):
+        h, w = (max(1, round(20 * n / max(digit.image.shape))) for n in digit.image.shape)
+        small = np.asarray(Image.fromarray(digit.image.astype(np.float32)).resize((w, h))).clip(0)
+        row, column = (np.average(index, weights=small) for index in np.indices(small.shape))
+        top, left = min(max(round(14 - row), 0), 28 - h), min(max(round(14 - column), 0), 28 - w)
+        image[0, top : top + h, left : left + w] = torch.from_numpy(small / small.max())
+    return images
+
+
+def prepare(picture) -> Tensor:
+    """Make a picture of one digit a float32 image (1, 28, 28) as in MNIST; else a ValueError."""
+    images = cut_digits(find_ink(load_grey(picture, side=200)))
+    if len(images) > 1:
+        raise ValueError(f"{len(images)} digits stand side by side: read a line with read_digits")
+    return images[0]
+
+
+@torch.inference_mode()
+def read_digits(picture) -> list[tuple[int, float]]:
+    """Read a line of digits with notebook 06's weights: each digit and its probability."""
+    load_checkpoint(model := Network().eval(), AUGMENTED_PATH)
+    images = cut_digits(find_ink(load_grey(picture, side=1000)))
+    sure, digits = model(images).exp().max(dim=1)
+    return list(zip(digits.tolist(), sure.tolist(), strict=True))

@@ -44,10 +44,14 @@ def main(readme: Path) -> None:
         (folder / name).write_bytes(base64.b64decode(figure.data["image/png"]))
 
     (table,) = outputs_of("06_train_better", "Markdown(table)")
+    (handwriting,) = outputs_of("07_read_your_own_digits", "display(Markdown(")
     (ladder,) = outputs_of("05_train_faster", "s an epoch {ratio")
     text = readme.read_text(encoding="utf-8")
     text = replace_once(
         r"\| digit \| images .*?(?=\n\n)", table.data["text/markdown"].rstrip(), text
+    )
+    text = replace_once(
+        r"\| digit \| digits .*?(?=\n\n)", handwriting.data["text/markdown"].rstrip(), text
     )
     text = replace_once(r"(?<=```text\n)rung 0.*?(?=```)", ladder.text, text)
     readme.write_text(text, encoding="utf-8")

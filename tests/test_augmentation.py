@@ -2,14 +2,11 @@
 
 import math
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from cells import source_of
 
-from mnist_helpers import ROOT
-
-NOTEBOOK = nbformat.read(ROOT / "notebooks" / "06_train_better.ipynb", as_version=4)
 PLACE = torch.arange(28.0) - 13.5  # of a row or column, in pixels from the centre
 NOTHING = {"angle": 0, "scale": 0, "shear": 0, "shift": 0, "bend": 0}
 
@@ -19,8 +16,7 @@ def notebook():
     """What the cells that define the distortion leave behind."""
     scope = {"F": F, "math": math, "torch": torch, "device": torch.device("cpu")}
     for start in ("def affine(", "SIGMA, place =", "def distort("):
-        (cell,) = [c.source for c in NOTEBOOK.cells if c.source.startswith(start)]
-        exec(cell, scope)
+        exec(source_of("06", start), scope)
     return scope
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from cells import source_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -512,12 +513,6 @@ class Batches(list):
             yield images, labels
 
 
-def cell_of_notebook_03(text):
-    notebook = nbformat.read(ROOT / "notebooks" / "03_train_on_the_gpu.ipynb", as_version=4)
-    (source,) = [c.source for c in notebook.cells if c.cell_type == "code" and text in c.source]
-    return source
-
-
 @pytest.fixture
 def training(tmp_path):
     """What the training loop of notebook 03 works with, on a few random images."""
@@ -533,7 +528,7 @@ def training(tmp_path):
 
 
 def run_loop(training):
-    exec(cell_of_notebook_03("for epoch in range"), training)
+    exec(source_of("03", "for epoch in range"), training)
 
 
 def lengths(training):
@@ -547,7 +542,7 @@ def test_after_an_interrupt_the_best_weights_are_there_and_the_loop_goes_on(trai
     assert lengths(training) == [1, 1, 1]
     load_checkpoint(Network(), training["CHECKPOINT_PATH"])
     healthy = {"train_losses": [0.9], "val_losses": [0.9]}
-    exec(cell_of_notebook_03("best_epoch ="), training | healthy)
+    exec(source_of("03", "best_epoch ="), training | healthy)
     run_loop(training)
     assert lengths(training) == [4, 4, 4] and training["epoch"] == 4
 
@@ -595,7 +590,7 @@ def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(trai
     assert lengths(training) == [4, 4, 4] and math.isnan(training["val_losses"][-1])
     load_checkpoint(Network(), training["CHECKPOINT_PATH"])  # refuses values that are not finite
     with pytest.raises(AssertionError, match="lower the learning rate"):
-        exec(cell_of_notebook_03("best_epoch ="), training)
+        exec(source_of("03", "best_epoch ="), training)
 
 
 @pytest.mark.parametrize(
@@ -610,7 +605,7 @@ def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(trai
 def test_the_cell_after_the_loop_says_what_to_do(training, losses, advice):
     training |= {"train_losses": losses, "val_losses": losses}
     with pytest.raises(AssertionError, match=advice):
-        exec(cell_of_notebook_03("best_epoch ="), training)
+        exec(source_of("03", "best_epoch ="), training)
 
 
 # Inputs -------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ import threading
 from functools import cache
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
 import torch
+from cells import source_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import ToTensor
@@ -201,10 +201,8 @@ def test_dropout_erases_a_quarter_of_both_hidden_layers_while_training_only():
 
 def class_in_notebook(number, name):
     """The source of a class that a cell of a notebook defines, and the helper's."""
-    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    (cell,) = [cell.source for cell in cells if f"\nclass {name}(" in f"\n{cell.source}"]
-    return cell, (ROOT / "mnist_helpers.py").read_text(encoding="utf-8")
+    helper = (ROOT / "mnist_helpers.py").read_text(encoding="utf-8")
+    return source_of(number, f"class {name}("), helper
 
 
 @pytest.mark.parametrize("number, name", [("02", "Network"), ("05", "DigitTensors")])

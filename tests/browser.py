@@ -1,0 +1,125 @@
+"""The drawing pad of notebook 07 in a real browser, drawn on with the mouse: ``make browser-test``.
+
+Needs Chromium and its driver (Debian: chromium and chromium-driver), and what
+``tests/browser_requirements.txt`` lists. With the environment variable ``SCREENSHOT``, a picture of
+the pad in use is written to that path.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from urllib.request import urlopen
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from mnist_helpers import ROOT
+
+NOTEBOOK = "07_read_your_own_digits.ipynb"
+SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
+ONE = [(140, 50), (140, 230)]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """JupyterLab on a copy of the notebook; yields the address that opens it."""
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *(f"--ServerApp.root_dir={tmp_path}", "--ServerApp.ip=127.0.0.1"),
+        *(f"--ServerApp.port={port}", "--IdentityProvider.token=pad", "--expose-app-in-browser"),
+    ]
+    with open(tmp_path / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(120):
+            try:
+                urlopen(f"http://127.0.0.1:{port}/api?token=pad").close()
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "server.log").read_text()
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token=pad&reset"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture
+def browser():
+    options = webdriver.ChromeOptions()
+    for option in ("--headless=new", "--no-sandbox", "--window-size=1200,900"):
+        options.add_argument(option)
+    options.binary_location = shutil.which("chromium")
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options, service)
+    yield driver
+    driver.quit()
+
+
+def draw(browser, canvas, points):
+    """Press, move through the points (pixels from the canvas's corner) and let go."""
+    width, height = canvas.size["width"], canvas.size["height"]
+    actions = ActionChains(browser, duration=50)
+    for number, (x, y) in enumerate(points):
+        if number:
+            for step in range(1, 9):  # a mouse reports places on its way
+                last_x, last_y = points[number - 1]
+                at = (last_x + (x - last_x) * step / 8, last_y + (y - last_y) * step / 8)
+                place = (round(at[0] - width / 2), round(at[1] - height / 2))
+                actions.move_to_element_with_offset(canvas, *place)
+        else:
+            start = (round(x - width / 2), round(y - height / 2))
+            actions.move_to_element_with_offset(canvas, *start).click_and_hold()
+    actions.release().perform()
+
+
+def test_what_is_drawn_on_the_pad_is_read(server, browser):
+    browser.get(server)
+    wait = WebDriverWait(browser, 180)
+
+    def script(text):
+        return browser.execute_script(text)
+
+    panel = "window.jupyterapp?.shell.currentWidget"
+    status = f"return {panel}?.sessionContext?.session?.kernel?.status"
+    wait.until(lambda _: script(status) == "idle")
+    script("jupyterapp.commands.execute('notebook:run-all-cells')")
+    # Cells out of sight have no elements: go to the one that shows the pad.
+    script(f"""
+        const shows = cell => cell.model.sharedModel.source.includes('ipywidgets.HBox(');
+        window.pad = {panel}.content.widgets.findIndex(shows);
+    """)
+
+    def canvas_in_view(_):
+        script(f"{panel}.content.scrollToItem(window.pad, 'start')")
+        found = browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output canvas")
+        return found[0] if found and found[0].is_displayed() else None
+
+    canvas = wait.until(canvas_in_view)
+
+    def answer():
+        return " ".join(e.text for e in browser.find_elements(By.CSS_SELECTOR, ".widget-html"))
+
+    wait.until(lambda _: "Draw a digit" in answer())
+    draw(browser, canvas, SEVEN)
+    wait.until(lambda _: "a 7 (" in answer())
+    picture = "document.querySelector('.widget-image')"
+    wait.until(lambda _: script(f"return {picture}?.naturalWidth > 100"))
+    if "SCREENSHOT" in os.environ:
+        box = browser.find_element(By.CSS_SELECTOR, ".jp-OutputArea-output .widget-hbox")
+        box.screenshot(os.environ["SCREENSHOT"])
+
+    browser.find_element(By.XPATH, "//button[text()='Clear']").click()
+    wait.until(lambda _: "Draw a digit" in answer())
+    draw(browser, canvas, ONE)
+    wait.until(lambda _: "a 1 (" in answer())

@@ -1,0 +1,291 @@
+"""Pictures of digits: what ``prepare`` and ``read_digits`` make of any kind of them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from cells import source_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mnist_helpers import (
+    AUGMENTED_PATH,
+    Network,
+    cut_digits,
+    find_ink,
+    load_checkpoint,
+    load_grey,
+    load_mnist,
+    prepare,
+    read_digits,
+)
+
+MNIST = load_mnist(train=False)
+NETWORK = Network().eval()
+load_checkpoint(NETWORK, AUGMENTED_PATH)
+
+
+def accuracy(images, labels):
+    with torch.inference_mode():
+        return (NETWORK(images).argmax(dim=1) == labels).double().mean().item()
+
+
+def page(index, size=140, height=200, width=160, top=30, left=10):
+    """Test image ``index``, ``size`` pixels wide, black ink on white paper: (H, W), uint8."""
+    ink = np.zeros((height, width), np.uint8)
+    digit = Image.fromarray(MNIST.data[index].numpy()).resize((size, size))
+    ink[top : top + size, left : left + size] = digit
+    return 255 - ink
+
+
+# Accuracy -----------------------------------------------------------------------------------------
+
+
+def pasted(image, rng):
+    """A digit of any size, anywhere on a large canvas, as RGB under uneven light."""
+    size = int(rng.integers(28, 300))
+    height, width = (int(size * rng.uniform(1, 2.5)) for _ in range(2))
+    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+    ink = np.zeros((height, width))
+    ink[top : top + size, left : left + size] = Image.fromarray(image).resize((size, size))
+    down, right = rng.uniform(-0.2, 0.2, size=2)
+    light = 0.75 + down * np.linspace(-1, 1, height)[:, None] + right * np.linspace(-1, 1, width)
+    grey = (255 * light * (1 - 0.85 * ink / 255)).clip(0, 255).astype(np.uint8)
+    return np.stack([grey] * 3, axis=2)
+
+
+@pytest.mark.parametrize("ink", ["dark", "light"])
+def test_digits_pasted_anywhere_are_read_as_well_as_before(ink):
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(MNIST), size=1000, replace=False)
+    right = 0
+    for index in chosen:
+        picture = pasted(MNIST.data[index].numpy(), rng)
+        try:
+            image = prepare(picture if ink == "dark" else 255 - picture)
+        except ValueError as error:  # the parts of a few lie far apart: not read, so not right
+            assert "digits" in str(error)
+        else:
+            right += accuracy(image, MNIST.targets[index])
+    before = accuracy(MNIST.data[chosen, None] / 255, MNIST.targets[chosen])
+    assert right / len(chosen) >= before - 0.01
+
+
+def test_lines_are_cut_at_their_gaps():
+    """The lines that notebook 07 composes: ruled paper, uneven light, a slant and noise."""
+    scope = {"np": np, "Image": Image}
+    exec(source_of("07", "def write_line("), scope)
+    exec(source_of("07", "def photograph("), scope)
+    rng = np.random.default_rng(1)
+    right = 0
+    for _ in range(200):
+        chosen = rng.integers(len(MNIST), size=rng.integers(1, 11))
+        ink = scope["write_line"](MNIST.data[chosen].numpy(), rng)
+        line = scope["photograph"](ink, rng)
+        try:
+            images = cut_digits(find_ink(load_grey(line, side=1000)))
+        except ValueError:
+            continue
+        # The right number of digits, and nearly each of them read: so they were cut where they end.
+        right += len(images) == len(chosen) and (
+            accuracy(images, MNIST.targets[chosen]) >= 1 - 2 / len(chosen)
+        )
+    assert right >= 0.97 * 200
+
+
+# The same digit in any kind of picture ------------------------------------------------------------
+
+
+def with_alpha(grey, ink):
+    """Ink of one grey value on nothing: what a drawing program exports."""
+    picture = Image.new("RGBA", grey.shape[::-1], (ink, ink, ink, 0))
+    picture.putalpha(Image.fromarray(255 - grey))
+    return picture
+
+
+GREY = page(0)
+KINDS = {
+    "light ink": 255 - GREY,
+    "bool": GREY > 127,
+    "uint16": GREY.astype(np.uint16) * 257,
+    "float in [0, 1]": GREY / 255,
+    "float in [-1, 1]": GREY / 127.5 - 1,
+    "float16": (GREY / 255).astype(np.float16),
+    "one channel": GREY[..., None],
+    "a tensor": torch.from_numpy(GREY)[None],
+    "RGB array": np.stack([GREY] * 3, axis=2),
+    "RGB floats": np.stack([GREY / 255] * 3, axis=2),
+    "RGBA array": np.stack([GREY] * 3 + [np.full_like(GREY, 255)], axis=2),
+    "not contiguous": np.asfortranarray(GREY),
+    "blue ink on yellow": np.stack([GREY, GREY, 255 - GREY // 2], axis=2),
+    **{f"PIL {mode}": Image.fromarray(GREY).convert(mode) for mode in ("L", "P", "RGB", "CMYK")},
+    **{f"PIL {mode}": Image.fromarray(GREY).convert(mode) for mode in ("LA", "RGBA", "F", "I")},
+    "PIL I;16": Image.fromarray(GREY.astype(np.uint16) * 257),
+    "PIL 1": Image.fromarray(GREY > 127),
+    "dark ink on nothing": with_alpha(GREY, 0),
+    "light ink on nothing": with_alpha(GREY, 255),
+    "low contrast": 100 + GREY // 8,
+    "three times as large": np.kron(GREY, np.ones((3, 3), np.uint8)),
+    "on its own": GREY[40:165, 30:135],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_picture_makes_no_difference(kind):
+    difference = (prepare(KINDS[kind]) - prepare(GREY)).abs()
+    assert difference.mean() < 0.02 and difference.max() < 0.5
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tiff"])
+def test_files_are_read_by_their_path(tmp_path, suffix):
+    path = tmp_path / f"digit.{suffix}"
+    Image.fromarray(GREY).save(path)
+    for name in (path, str(path)):
+        assert (prepare(name) - prepare(GREY)).abs().mean() < 0.01
+    assert read_digits(path)[0][0] == MNIST.targets[0]
+
+
+@pytest.mark.parametrize("how", ["a file", "opened"])
+def test_a_photo_is_turned_as_the_camera_was_held(how):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(np.rot90(GREY)).save(file, "png", exif=exif)
+    picture = Image.open(file)
+    assert torch.equal(prepare(picture), prepare(GREY))
+    assert not torch.equal(prepare(np.rot90(GREY)), prepare(GREY))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    index=st.integers(0, 9_999), size=st.integers(30, 200), seed=st.integers(0, 2**32 - 1),
+    light=st.booleans(),
+)  # fmt: skip
+def test_what_is_prepared_looks_like_mnist(index, size, seed, light):
+    rng = np.random.default_rng(seed)
+    height, width = size + rng.integers(200, size=2)
+    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+    picture = page(index, size, height, width, top, left)
+    try:
+        image = prepare(255 - picture if light else picture)
+    except ValueError as error:
+        assert "digits" in str(error)  # a few of MNIST's have parts that lie far apart
+        return
+    assert image.shape == (1, 28, 28) and image.dtype == torch.float32
+    assert image.min() == 0 and image.max() == 1
+    rows, columns = (torch.nonzero(image[0].amax(dim=1 - axis) > 0.05)[:, 0] for axis in (0, 1))
+    height, width = (1 + (found[-1] - found[0]).item() for found in (rows, columns))
+    assert 19 <= max(height, width) <= 20
+    middle = [
+        (image[0].sum(dim=1 - axis) @ torch.arange(28.0) / image.sum()).item() for axis in (0, 1)
+    ]
+    # Where the margin allows: ink is never pushed out of the image.
+    for place, ends in zip(middle, (rows, columns), strict=True):
+        at_the_edge = ends[0] == 0 or ends[-1] == 27
+        assert abs(place - 14) <= 1 or at_the_edge
+
+
+def test_the_readers_picture_is_left_as_it_is():
+    array, picture = GREY.copy(), Image.fromarray(np.stack([GREY] * 3, axis=2))
+    before = picture.tobytes()
+    prepare(array), prepare(picture)
+    assert (array == GREY).all()
+    assert picture.tobytes() == before and picture.size == GREY.shape[::-1]
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def side_by_side(*indices):
+    return np.hstack([page(index, width=150) for index in indices])
+
+
+def test_a_line_is_read_from_left_to_right_with_each_digits_probability():
+    answer = read_digits(side_by_side(0, 1, 2, 3))
+    assert [digit for digit, _ in answer] == MNIST.targets[:4].tolist()
+    with torch.inference_mode():
+        images = cut_digits(find_ink(load_grey(side_by_side(0, 1, 2, 3), side=1000)))
+        expected = NETWORK(images).exp().amax(dim=1)
+    assert [p for _, p in answer] == pytest.approx(expected.tolist())
+    assert all(0.5 < p <= 1 for _, p in answer)
+
+
+def test_hyphens_and_specks_between_the_digits_are_left_out():
+    line = side_by_side(0, 1)
+    line[100:108, 130:155] = 0  # a hyphen
+    line[20:24, 20:24] = 0
+    assert [digit for digit, _ in read_digits(line)] == MNIST.targets[:2].tolist()
+
+
+def test_specks_beside_a_digit_change_nothing():
+    dusty = page(0)
+    dusty[50:53, 75:78] = dusty[20:23, 150:153] = 0  # right above it, and far from it
+    assert torch.equal(prepare(dusty), prepare(page(0)))
+
+
+def test_ruled_lines_are_no_digits():
+    with pytest.raises(ValueError, match="no digit found"):
+        read_digits(WRONG["ruled lines"][0])
+
+
+def test_the_parts_of_a_broken_digit_stay_together():
+    broken = page(0)
+    broken[95:100] = 255  # a cut through the whole digit
+    assert prepare(broken).shape == (1, 28, 28)
+
+
+# Pictures of no use -------------------------------------------------------------------------------
+
+PLACES = np.linspace(0, 255, 200).astype(np.uint8)
+NOISE = np.random.default_rng(0)
+BLANK = "no ink stands out from the paper"
+WRONG = {
+    "white": (np.full((200, 200), 255, np.uint8), BLANK),
+    "black": (np.zeros((200, 200)), BLANK),
+    "noise": (NOISE.integers(0, 256, (200, 200)), BLANK),
+    "faint noise": (220 + 3 * NOISE.standard_normal((200, 200)), BLANK),
+    "a shadow": (np.tile(PLACES, (200, 1)), BLANK),
+    "half black": (np.where(PLACES < 128, 0, 255) * np.ones((200, 1)), BLANK),
+    "nothing but transparency": (np.zeros((200, 200, 4), np.uint8), BLANK),
+    "ruled lines": (np.tile(np.where(np.arange(200) % 30 < 2, 150, 230), (200, 1)).T, "no digit"),
+    "salt": (np.where(NOISE.random((200, 200)) < 0.01, 0, 255), "no digit found"),
+    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read a line with read_digits"),
+    "three digits": (side_by_side(0, 1, 2), "3 digits stand side by side"),
+    "one above the other": (np.vstack([page(3), page(4)]), "stand above each other"),
+    "no pixels": (np.zeros((0, 5)), r"shape \(0, 5\)"),
+    "few pixels": (np.eye(5), "8 × 8 or more"),
+    "one row": (np.arange(50), r"shape \(50,\)"),
+    "a batch": (np.zeros((4, 28, 28)), r"\(H, W, 3\) or .*shape \(4, 28, 28\)"),
+    "two channels": (np.zeros((50, 50, 2)), r"shape \(50, 50, 2\)"),
+    "not a number": (np.full((50, 50), np.nan), "finite"),
+    "infinite": (np.where(np.eye(50), np.inf, 0), "finite"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_picture_of_no_use_is_refused_with_the_reason(kind):
+    picture, message = WRONG[kind]
+    with pytest.raises(ValueError, match=message):
+        prepare(picture)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "IMG_0001.heic"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"IMG_0001.heic can't be read: save it as JPEG or PNG"):
+        read_digits(path)
+
+
+def test_a_photo_that_ends_too_early_is_named(tmp_path):
+    path, file = tmp_path / "half.jpg", io.BytesIO()
+    Image.fromarray(GREY).save(file, "jpeg")
+    path.write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+    with pytest.raises(ValueError, match=r"half.jpg can't be read.*truncated"):
+        prepare(path)
+
+
+def test_a_path_that_leads_nowhere_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.jpg"):
+        prepare(tmp_path / "nothing.jpg")
