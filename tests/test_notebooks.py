@@ -7,6 +7,7 @@ and reads no prose. So these tests read the notebooks as they are stored.
 import base64
 import io
 import re
+import sys
 
 import matplotlib.image
 import nbformat
@@ -49,12 +50,43 @@ def test_the_notebooks_are_numbered_in_order():
     ]
 
 
-def test_all_begin_with_the_same_cell_before_torch_is_imported():
+@pytest.fixture(scope="module")
+def first_cell():
+    """The one source of all first cells."""
+    (source,) = {code_cells(nbformat.read(path, as_version=4))[0].source for path in PATHS}
+    return source
+
+
+def test_all_begin_with_the_same_cell_before_torch_is_imported(first_cell):
     """It finds the helper and limits how long a thread spins, which counts before that import."""
-    notebooks = [nbformat.read(path, as_version=4) for path in PATHS]
-    (first,) = {code_cells(notebook)[0].source for notebook in notebooks}
-    assert 'setdefault("GOMP_SPINCOUNT"' in first and "sys.path[:0]" in first
-    assert "torch" not in first and "mnist_helpers import" not in first
+    assert 'setdefault("GOMP_SPINCOUNT"' in first_cell and "sys.path.insert(0" in first_cell
+    assert "torch" not in first_cell and "mnist_helpers import" not in first_cell
+
+
+@pytest.mark.parametrize("place", ["", "notebooks", "notebooks/deeper", "elsewhere", "above"])
+def test_the_first_cell_finds_the_helper_from_any_folder(tmp_path, monkeypatch, first_cell, place):
+    clone = tmp_path / "above" / "clone"
+    for folder in (clone / "notebooks" / "deeper", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    (clone / "mnist_helpers.py").touch()
+    known = {}
+    if place == "elsewhere":  # as VS Code may be set, which then says where the notebook lies
+        known["__vsc_ipynb_file__"] = str(clone / "notebooks" / "01.ipynb")
+    monkeypatch.chdir(tmp_path / place if place in ("elsewhere", "above") else clone / place)
+    monkeypatch.setattr(sys, "path", [])
+    exec(first_cell, known)
+    assert sys.path == [str(clone)]
+
+
+def test_the_first_cell_alone_says_in_one_sentence_what_is_missing(
+    tmp_path, monkeypatch, first_cell
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError) as caught:
+        exec(first_cell, {})
+    (sentence,) = str(caught.value).splitlines()
+    assert "mnist_helpers.py" in sentence and "`git clone`" in sentence
+    assert sentence.count(". ") == 0 and sentence.endswith(".")
 
 
 def test_was_executed_top_to_bottom_in_a_fresh_kernel(notebook):

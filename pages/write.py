@@ -1,0 +1,103 @@
+"""Write the executed notebooks of a folder as HTML pages that ask no network, and their index.
+
+    python pages/write.py executed
+
+Formulas become MathML, which browsers typeset by themselves; links between notebooks lead to the
+pages; the index shows the README's map, with the last figure of each notebook.
+"""
+
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+import nbformat
+from jinja2 import DictLoader
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from traitlets.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid.
+PAGE = """{% extends "lab/index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}<style>math { font-size: 1.15em }</style>{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}"""
+
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>MNIST notebooks</title>
+<style>
+  body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif }}
+  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem;
+       padding: 0; list-style: none }}
+  a {{ display: block; height: 100%; box-sizing: border-box; padding: 1rem;
+      border: 1px solid #ccc; border-radius: 4px; color: inherit; text-decoration: none }}
+  a:hover, a:focus {{ border-color: #0072b2 }}
+  img {{ width: 100%; height: 10rem; object-fit: contain }}
+  h2 {{ margin: 0.5rem 0 0; font-size: 1.1rem; color: #0072b2 }}
+  p {{ margin: 0.3rem 0 0 }}
+</style>
+<h1>MNIST notebooks</h1>
+<p>From raw pixels to a tested classifier of handwritten digits: the notebooks in their order, as
+executed on this computer.</p>
+<ol>
+{cards}
+</ol>
+</html>
+"""
+
+CARD = """<li><a href="{page}">{picture}<h2>{title}</h2><p>{question}</p></a></li>"""
+
+
+class Renderer(IPythonRenderer):
+    """Markdown to HTML, with formulas as MathML and links between the pages."""
+
+    def block_math(self, body):
+        return convert(body.replace(r"\log", r"\log\,"), display="block")  # MathML sets logp tight
+
+    def inline_math(self, body):
+        return convert(body)
+
+    def link(self, text, url, title=None):
+        url = re.sub(r"^\.\./README\.md(#.*)?$", "index.html", url)
+        return super().link(text, re.sub(r"\.ipynb(?=$|#)", ".html", url), title)
+
+
+def write(folder: Path) -> None:
+    renderer = Renderer(escape=False, embed_images=True, path=str(ROOT / "notebooks"))
+    exporter = HTMLExporter(
+        config=Config(CoalesceStreamsPreprocessor={"enabled": True}),
+        extra_loaders=[DictLoader({"page": PAGE})],
+        template_file="page",
+        filters={"markdown2html": MarkdownWithMath(renderer=renderer).render},
+    )
+    cards = []
+    for path in sorted(folder.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        title = notebook.cells[0].source.partition("\n")[0].strip("# ")
+        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+        path.with_suffix(".html").write_text(page, encoding="utf-8")
+
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+        question = re.search(rf"\(notebooks/{re.escape(path.name)}\) \| (.*?) \|", README)
+        card = {
+            "page": path.with_suffix(".html").name,
+            "picture": "".join(
+                f'<img src="data:image/png;base64,{figure}" alt="">' for figure in figures[-1:]
+            ),
+            "title": escape(title),
+            "question": escape(question[1]) if question else "",  # a notebook of the reader's own
+        }
+        cards.append(CARD.format(**card))
+    (folder / "index.html").write_text(INDEX.format(cards="\n".join(cards)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

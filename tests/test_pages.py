@@ -1,0 +1,108 @@
+"""The pages that `make run` writes, made here of the notebooks as stored."""
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+
+from mnist_helpers import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("executed")
+    for path in NOTEBOOKS:
+        shutil.copy(path, folder)
+    subprocess.run([sys.executable, ROOT / "pages" / "write.py", folder], check=True)
+    return folder
+
+
+class Page(HTMLParser):
+    """Every attribute and every text of a page, by the element that holds it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.attributes, self.texts, self.formulas, self.inside = [], {}, 0, [""]
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        self.formulas += tag == "math"
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        while tag in self.inside and self.inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        self.texts[self.inside[-1]] = self.texts.get(self.inside[-1], "") + data
+
+
+@pytest.fixture(scope="module")
+def pages(folder):
+    return {path.name: Page(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
+
+
+def test_nothing_is_loaded_from_a_network_or_another_file(pages):
+    assert len(pages) == len(NOTEBOOKS) + 1
+    for page in pages.values():
+        for tag, name, value in page.attributes:
+            is_link = (tag, name) == ("a", "href")
+            is_space = name.startswith("xmlns")  # the name of a kind of element, and no address
+            loads = re.match(r"(?!data:)[\w.+-]*:?//|(?!data:|#)", value)
+            assert is_link or is_space or name not in ("src", "href", "srcset", "data") or not loads
+            assert is_link or is_space or "http" not in value.partition("base64,")[0], value[:200]
+        assert "script" not in page.texts
+        style = re.sub(r"/\*.*?\*/", "", page.texts.get("style", ""), flags=re.DOTALL)
+        assert "@import" not in style
+        for address in re.findall(r"url\(([^)]*)\)", style):
+            assert address.strip("'\"").startswith("data:"), address[:100]
+
+
+def test_each_formula_is_typeset(pages):
+    count = 0
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        prose = re.sub(r"```.*?```|`[^`\n]*`", "", prose, flags=re.DOTALL)
+        page = pages[path.with_suffix(".html").name]
+        assert page.formulas == len(FORMULA.findall(prose)), path.name
+        assert "\\frac" not in page.texts.get("p", "") and "$$" not in page.texts.get("p", "")
+        count += page.formulas
+    assert count > 10
+
+
+def test_links_lead_to_pages_and_the_index_to_all(folder, pages):
+    for name, page in pages.items():
+        links = {value for tag, key, value in page.attributes if (tag, key) == ("a", "href")}
+        for link in links:
+            file, _, _ = link.partition("#")
+            assert re.match("https?://", link) or not file or (folder / file).is_file(), link
+        if name == "index.html":
+            assert {f"{path.stem}.html" for path in NOTEBOOKS} == links
+        else:
+            assert "index.html" in links
+    pictures = [v for tag, key, v in pages["index.html"].attributes if (tag, key) == ("img", "src")]
+    assert len(set(pictures)) == len(NOTEBOOKS)
+
+
+def test_the_index_says_what_each_notebook_answers(pages):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    questions = re.findall(r"\| \[.*?\]\(notebooks/.*?\) \| (.*?) \|", readme)
+    assert len(questions) == len(NOTEBOOKS)
+    assert pages["index.html"].texts["p"].endswith("".join(questions))
+
+
+def test_a_notebook_of_the_readers_own_gets_a_page_too(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Mine & yours\n\n$a < b$")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine.ipynb")
+    subprocess.run([sys.executable, ROOT / "pages" / "write.py", tmp_path], check=True)
+    assert "<h2>Mine &amp; yours</h2>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<math" in (tmp_path / "mine.html").read_text(encoding="utf-8")
