@@ -2,8 +2,8 @@
 
     python pages/write.py executed
 
-Formulas become MathML, which browsers typeset by themselves; links between notebooks lead to the
-pages; the index shows the README's map, with the last figure of each notebook.
+Formulas become MathML, which browsers typeset by themselves; pictures are embedded; links between
+notebooks lead to the pages; the index shows the README's map, with the last figure of each notebook.
 """
 
 import re
@@ -64,13 +64,16 @@ class Renderer(IPythonRenderer):
     def inline_math(self, body):
         return convert(body)
 
+    def image(self, text, url, title=None):
+        return super().image(text, url.removeprefix("../"), title)  # from notebooks/ to the top
+
     def link(self, text, url, title=None):
         url = re.sub(r"^\.\./README\.md(#.*)?$", "index.html", url)
         return super().link(text, re.sub(r"\.ipynb(?=$|#)", ".html", url), title)
 
 
 def write(folder: Path) -> None:
-    renderer = Renderer(escape=False, embed_images=True, path=str(ROOT / "notebooks"))
+    renderer = Renderer(escape=False, embed_images=True, path=str(ROOT))
     exporter = HTMLExporter(
         config=Config(CoalesceStreamsPreprocessor={"enabled": True}),
         extra_loaders=[DictLoader({"page": PAGE})],

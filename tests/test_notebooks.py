@@ -51,20 +51,21 @@ def test_the_notebooks_are_numbered_in_order():
 
 
 @pytest.fixture(scope="module")
-def first_cell():
-    """The one source of all first cells."""
-    (source,) = {code_cells(nbformat.read(path, as_version=4))[0].source for path in PATHS}
+def first_cells():
+    """The one source of all first cells: of two, which come before anything else is imported."""
+    cells = [code_cells(nbformat.read(path, as_version=4))[:2] for path in PATHS]
+    (source,) = {f"{first.source}\n{second.source}" for first, second in cells}
     return source
 
 
-def test_all_begin_with_the_same_cell_before_torch_is_imported(first_cell):
-    """It finds the helper and limits how long a thread spins, which counts before that import."""
-    assert 'setdefault("GOMP_SPINCOUNT"' in first_cell and "sys.path.insert(0" in first_cell
-    assert "torch" not in first_cell and "mnist_helpers import" not in first_cell
+def test_all_begin_with_the_same_two_cells_before_torch_is_imported(first_cells):
+    """They find the helper and limit how long a thread spins, which counts before that import."""
+    assert 'setdefault("GOMP_SPINCOUNT"' in first_cells and "sys.path.insert(0" in first_cells
+    assert "torch" not in first_cells and "mnist_helpers import" not in first_cells
 
 
 @pytest.mark.parametrize("place", ["", "notebooks", "notebooks/deeper", "elsewhere", "above"])
-def test_the_first_cell_finds_the_helper_from_any_folder(tmp_path, monkeypatch, first_cell, place):
+def test_the_first_cells_find_the_helper_from_any_folder(tmp_path, monkeypatch, first_cells, place):
     clone = tmp_path / "above" / "clone"
     for folder in (clone / "notebooks" / "deeper", tmp_path / "elsewhere"):
         folder.mkdir(parents=True)
@@ -74,16 +75,16 @@ def test_the_first_cell_finds_the_helper_from_any_folder(tmp_path, monkeypatch, 
         known["__vsc_ipynb_file__"] = str(clone / "notebooks" / "01.ipynb")
     monkeypatch.chdir(tmp_path / place if place in ("elsewhere", "above") else clone / place)
     monkeypatch.setattr(sys, "path", [])
-    exec(first_cell, known)
+    exec(first_cells, known)
     assert sys.path == [str(clone)]
 
 
-def test_the_first_cell_alone_says_in_one_sentence_what_is_missing(
-    tmp_path, monkeypatch, first_cell
+def test_the_first_cells_alone_say_in_one_sentence_what_is_missing(
+    tmp_path, monkeypatch, first_cells
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError) as caught:
-        exec(first_cell, {})
+        exec(first_cells, {})
     (sentence,) = str(caught.value).splitlines()
     assert "mnist_helpers.py" in sentence and "`git clone`" in sentence
     assert sentence.count(". ") == 0 and sentence.endswith(".")
