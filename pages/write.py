@@ -3,7 +3,7 @@
     python pages/write.py executed
 
 Formulas become MathML, which browsers typeset by themselves; pictures are embedded; links between
-notebooks lead to the pages; the index shows the README's map, with the last figure of each notebook.
+notebooks lead to the pages; the index shows the map of the README, with each one's last figure.
 """
 
 import re

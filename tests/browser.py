@@ -1,4 +1,4 @@
-"""The drawing pad of notebook 07 in a real browser, drawn on with the mouse: ``make browser-test``.
+"""JupyterLab in a real browser: each link, and notebook 07's drawing pad: ``make browser-test``.
 
 Needs Chromium and its driver (Debian: chromium and chromium-driver), and what
 ``tests/browser_requirements.txt`` lists. With the environment variable ``SCREENSHOT``, a picture of
@@ -6,6 +6,8 @@ the pad in use is written to that path.
 """
 
 import os
+import posixpath
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import sys
 import time
 from urllib.request import urlopen
 
+import nbformat
 import pytest
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -24,18 +27,20 @@ from mnist_helpers import ROOT
 NOTEBOOK = "07_read_your_own_digits.ipynb"
 SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
 ONE = [(140, 50), (140, 230)]
+PANEL = "window.jupyterapp?.shell.currentWidget"
 
 
-@pytest.fixture
-def server(tmp_path):
-    """JupyterLab on a copy of the notebook; yields the address that opens it."""
-    shutil.copy(ROOT / "notebooks" / NOTEBOOK, tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """JupyterLab on a copy of the repository, as `make lab` serves it; yields its address."""
+    tmp_path = tmp_path_factory.mktemp("server")
+    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-        *(f"--ServerApp.root_dir={tmp_path}", "--ServerApp.ip=127.0.0.1"),
+        *(f"--ServerApp.root_dir={tmp_path / 'copy'}", "--ServerApp.ip=127.0.0.1"),
         *(f"--ServerApp.port={port}", "--IdentityProvider.token=pad", "--expose-app-in-browser"),
     ]
     with open(tmp_path / "server.log", "wb") as log:
@@ -48,13 +53,13 @@ def server(tmp_path):
             except OSError:
                 assert process.poll() is None, (tmp_path / "server.log").read_text()
                 time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token=pad&reset"
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token=pad&reset"
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser():
     options = webdriver.ChromeOptions()
     for option in ("--headless=new", "--no-sandbox", "--window-size=1200,900"):
@@ -84,13 +89,13 @@ def draw(browser, canvas, points):
 
 
 def test_what_is_drawn_on_the_pad_is_read(server, browser):
-    browser.get(server)
+    browser.get(server.format(f"notebooks/{NOTEBOOK}"))
     wait = WebDriverWait(browser, 180)
 
     def script(text):
         return browser.execute_script(text)
 
-    panel = "window.jupyterapp?.shell.currentWidget"
+    panel = PANEL
     status = f"return {panel}?.sessionContext?.session?.kernel?.status"
     wait.until(lambda _: script(status) == "idle")
     script("jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -123,3 +128,35 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     wait.until(lambda _: "Draw a digit" in answer())
     draw(browser, canvas, ONE)
     wait.until(lambda _: "a 1 (" in answer())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_each_link_opens_the_file_that_it_names(server, browser, path):
+    opened = f"return {PANEL}?.context?.isReady && {PANEL}.context.path"
+    wait = WebDriverWait(browser, 60)
+    home = f"notebooks/{path.name}"
+    browser.get(server.format(home))
+    clicked = 0
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        links = re.findall(r"(?<!!)\[([^]]+)\]\(([^)]+)\)", cell.source)
+        for text, link in links if cell.cell_type == "markdown" else []:
+            wait.until(lambda _: browser.execute_script(opened) == home)
+
+            def shown(_, index=index, text=text):
+                browser.execute_script(f"{PANEL}.content.scrollToItem({index}, 'start')")
+                found = browser.find_elements(By.PARTIAL_LINK_TEXT, text.strip("`*"))
+                return next((link for link in found if link.is_displayed()), None)
+
+            element = wait.until(shown)
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            if link.startswith("https://"):
+                assert element.get_attribute("href") == link
+                continue
+            element.click()
+            target = posixpath.normpath(posixpath.join("notebooks", link.partition("#")[0]))
+            wait.until(lambda _, target=target: browser.execute_script(opened) == target)
+            clicked += 1
+            browser.execute_script(
+                f"jupyterapp.commands.execute('docmanager:open', {{path: '{home}'}})"
+            )
+    assert clicked >= 4
