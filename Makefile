@@ -41,13 +41,13 @@ test: lint
 	$(BIN)/pytest $(NBVAL) notebooks/04_*.ipynb
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
 	    then $(MAKE) browser-test; \
-	    else echo "No Chromium with its driver here: the drawing pad was not tried in a browser"; fi
+	    else echo "No Chromium with its driver here: links and drawing pad were not tried in a browser"; fi
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Draw on notebook 07's pad in a real browser: Chromium and its driver, as Debian packages them.
+# Click each link and draw on notebook 07's pad in a real browser: Chromium and its driver, as Debian packages them.
 browser-test: .venv/ready
 	$(INSTALL) --quiet --requirement tests/browser_requirements.txt
 	$(BIN)/pytest tests/browser.py
@@ -90,7 +90,7 @@ lock: .venv/bin/uv
 
 .venv/ready: requirements.txt requirements.lock | .venv/bin/uv
 	@echo 'Setting up $(CURDIR)/.venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
-	@echo 'download, 6 GB on disk. On two cores and a fast connection this took 20 s. Without a GPU,'
+	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
 	$(INSTALL) --requirement requirements.txt
 	@touch $@
