@@ -182,8 +182,8 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     return correct, torch.bincount(labels, minlength=10)
 
 
-def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> None:
-    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
+def save_whole(content: dict, path: Path | str) -> None:
+    """Save tensors and numbers in one file, all of them or nothing.
 
     At any moment, even if killed, the old or the new file is there: one step renames a whole one.
     """
@@ -192,7 +192,7 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> Non
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         with open(unfinished, "xb") as file:
-            torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
+            torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -202,14 +202,12 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> Non
         unfinished.unlink(missing_ok=True)
 
 
-def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
-    """Load weights that ``save_checkpoint`` wrote into ``model``, on whatever device that is.
+def load_whole(path: Path | str, remedy: str) -> dict:
+    """Load what ``save_whole`` wrote, with its tensors on the CPU.
 
-    PyTorch checks no checksums, so it gets a new archive, made of entries whose checksums hold. A
-    copy of the model takes the weights first: if they don't fit, the model stays as it is. Raises a
-    FileNotFoundError, or a ValueError that names the file, its fault and the remedy.
+    PyTorch checks no checksums, so it gets a new archive, made of entries whose checksums hold.
+    Raises a FileNotFoundError, or a ValueError that names the file, its fault and the ``remedy``.
     """
-    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
     content, verified = Path(path).read_bytes(), io.BytesIO()
@@ -218,16 +216,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
             for name in set(old.namelist()):
                 new.writestr(name, old.read(name))
         verified.seek(0)
-        weights = torch.load(verified, map_location="cpu", weights_only=True)
-        if any(name.startswith(("module.", "_orig_mod.")) for name in weights):
-            raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
-        trial = copy.deepcopy(model)
-        trial.load_state_dict(weights)  # PyTorch names what doesn't fit
-        for name, tensor in trial.state_dict().items():
-            if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
-                raise ValueError(f"{name}, {weights[name].dtype}, must be finite {tensor.dtype}")
-        model.load_state_dict(weights)
-        return
+        return torch.load(verified, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than weights, which could run code: don't load it"
     except Exception as error:  # zipfile and PyTorch raise many kinds
@@ -236,6 +225,33 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
         if content.startswith(pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)):
             fault = "its format, from before PyTorch 1.6, has no checksums: torch.save it anew"
     raise ValueError(f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy}")
+
+
+def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> None:
+    """Save the model's weights as a ``state_dict`` of CPU tensors, as ``save_whole`` does."""
+    save_whole({name: tensor.cpu() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
+    """Load weights that ``save_checkpoint`` wrote into ``model``, on whatever device that is.
+
+    A copy of the model takes the weights first: if they don't fit, the model stays as it is, and a
+    ValueError says why. Other faults are errors of ``load_whole``.
+    """
+    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
+    weights = load_whole(path, remedy)
+    try:
+        if any(name.startswith(("module.", "_orig_mod.")) for name in weights):
+            raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
+        trial = copy.deepcopy(model)
+        trial.load_state_dict(weights)  # PyTorch names what doesn't fit
+        for name, tensor in trial.state_dict().items():
+            if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
+                raise ValueError(f"{name}, {weights[name].dtype}, must be finite {tensor.dtype}")
+        model.load_state_dict(weights)
+    except Exception as error:  # PyTorch raises many kinds
+        fault = f"{path} is damaged, or no checkpoint of this network: {error}"
+        raise ValueError(f"{fault.rstrip('. ')}. {remedy}") from None
 
 
 def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.Axes]:
