@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from numbers import Integral
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,7 +86,7 @@ def make_loaders(
     int64 of shape (N,). The training loader shuffles in every epoch. The same ``seed`` gives the
     same split and order of training batches. A setting out of range is a ValueError.
     """
-    if not isinstance(batch_size, Integral) or batch_size < 1:
+    if batch_size < 1 or batch_size % 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction must lie between 0 and 1, not {validation_fraction}")
@@ -182,17 +181,19 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     return correct, torch.bincount(labels, minlength=10)
 
 
-def save_whole(content: dict, path: Path | str) -> None:
-    """Save tensors and numbers in one file, all of them or nothing.
+def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more) -> None:
+    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
 
-    At any moment, even if killed, the old or the new file is there: one step renames a whole one.
+    With ``more``, such as an optimizer's state, they are one entry beside it, called "model". At
+    any moment, even if killed, the old or the new file is there: one step renames a whole one.
     """
     path = Path(path).resolve()  # where a link leads
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         with open(unfinished, "xb") as file:
-            torch.save(content, file)
+            weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+            torch.save({"model": weights, **more} if more else weights, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -202,12 +203,14 @@ def save_whole(content: dict, path: Path | str) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load_whole(path: Path | str, remedy: str) -> dict:
-    """Load what ``save_whole`` wrote, with its tensors on the CPU.
+def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict:
+    """Load weights that ``save_checkpoint`` wrote into ``model``, and return all that it wrote.
 
-    PyTorch checks no checksums, so it gets a new archive, made of entries whose checksums hold.
-    Raises a FileNotFoundError, or a ValueError that names the file, its fault and the ``remedy``.
+    PyTorch checks no checksums, so it gets a new archive, made of entries whose checksums hold. A
+    copy of the model takes the weights first: if they don't fit, the model stays as it is. Raises a
+    FileNotFoundError, or a ValueError that names the file, its fault and the remedy.
     """
+    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
     content, verified = Path(path).read_bytes(), io.BytesIO()
@@ -216,31 +219,8 @@ def load_whole(path: Path | str, remedy: str) -> dict:
             for name in set(old.namelist()):
                 new.writestr(name, old.read(name))
         verified.seek(0)
-        return torch.load(verified, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # its text advises to load unsafely
-        fault = "it holds other things than weights, which could run code: don't load it"
-    except Exception as error:  # zipfile and PyTorch raise many kinds
-        fault = str(error).rstrip(". ")
-        fault += "" if content[:2] == b"PK" else f"; it starts with {content[:30]}"
-        if content.startswith(pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)):
-            fault = "its format, from before PyTorch 1.6, has no checksums: torch.save it anew"
-    raise ValueError(f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy}")
-
-
-def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH) -> None:
-    """Save the model's weights as a ``state_dict`` of CPU tensors, as ``save_whole`` does."""
-    save_whole({name: tensor.cpu() for name, tensor in model.state_dict().items()}, path)
-
-
-def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
-    """Load weights that ``save_checkpoint`` wrote into ``model``, on whatever device that is.
-
-    A copy of the model takes the weights first: if they don't fit, the model stays as it is, and a
-    ValueError says why. Other faults are errors of ``load_whole``.
-    """
-    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
-    weights = load_whole(path, remedy)
-    try:
+        loaded = torch.load(verified, map_location="cpu", weights_only=True)
+        weights = loaded.get("model", loaded)
         if any(name.startswith(("module.", "_orig_mod.")) for name in weights):
             raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
         trial = copy.deepcopy(model)
@@ -249,9 +229,13 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> None:
             if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
                 raise ValueError(f"{name}, {weights[name].dtype}, must be finite {tensor.dtype}")
         model.load_state_dict(weights)
-    except Exception as error:  # PyTorch raises many kinds
-        fault = f"{path} is damaged, or no checkpoint of this network: {error}"
-        raise ValueError(f"{fault.rstrip('. ')}. {remedy}") from None
+        return loaded
+    except pickle.UnpicklingError:  # its text advises to load unsafely
+        fault = "it holds other things than weights, which could run code: don't load it"
+    except Exception as error:  # zipfile and PyTorch raise many kinds
+        fault = str(error).rstrip(". ")
+        fault += "" if content[:2] == b"PK" else f"; it starts with {content[:30]}"
+    raise ValueError(f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy}")
 
 
 def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.Axes]:

@@ -325,7 +325,7 @@ CHECKPOINT_FAULTS = {  # fault: (file, what the user reads)
     "Git LFS pointer": (lambda: LFS_POINTER, "starts with b'version https://git-lfs"),
     "HTML page": (lambda: b"<!DOCTYPE html><html>Not found</html>", "starts with b'<!DOCTYPE html"),
     "pickle": (lambda: pickle.dumps({"a": 1}), "not a zip file.*starts with"),
-    "format before PyTorch 1.6": (old_format, "format, from before PyTorch 1.6, has no checksums"),
+    "format before PyTorch 1.6": (old_format, r"not a zip file.*starts with b'\\x80\\x02"),
     "other archive": (zip_of_text, "no checkpoint of this network"),
     "whole model": (lambda: checkpoint_of(Network()), "could run code"),
     "list": (lambda: checkpoint_of([torch.zeros(2)]), "damaged, or no checkpoint of this network"),
