@@ -1,0 +1,213 @@
+"""The loop on several processes: it learns what one process learns, and survives a killed one."""
+
+import os
+import random
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing import get_context
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from mnist_helpers import ROOT, Network, evaluate, load_checkpoint, make_loaders, save_checkpoint
+
+SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TWO_EPOCHS = ["--num-epochs=2", "--num-images=6400", "--batch-size=64"]  # of 100 steps each
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that have imported all there is to import, by forking them from one that has."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["mnist_helpers", "test_distributed"])
+    return context
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def worker(environment, arguments):
+    os.environ |= environment
+    sys.argv = [SCRIPT, *arguments]
+    runpy.run_path(SCRIPT, run_name="__main__")
+
+
+def train(processes, folder, world_size, *arguments):
+    """Train with several processes, as torchrun would start them; return what they saved."""
+    together = {"WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size)}
+    together |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = []
+    for rank in range(world_size):
+        environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        arguments = [*TWO_EPOCHS, f"--folder={folder}", *arguments]
+        started.append(processes.Process(target=worker, args=(environment, arguments)))
+        started[-1].start()
+    for each in started:
+        each.join(timeout=120)
+    assert [each.exitcode for each in started] == [0] * world_size
+    return saved_in(folder)
+
+
+def run_bounded(command, seconds):
+    """Run a command; whatever it started is gone afterwards."""
+    # Workers that are started anew must not read from the store where to find the old ones.
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, output
+
+
+def saved_in(folder):
+    best, last = Network(), Network()
+    load_checkpoint(best, folder / "best.pth")
+    return *load_checkpoint(last, folder / "training.pth")["losses"], best, last
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The same two epochs written as a plain loop: losses of the 200 steps, validation losses."""
+    train_loader, val_loader, _ = make_loaders()
+    images, labels = train_loader.dataset.tensors
+    torch.manual_seed(0)
+    model, loss_fn = Network(), nn.NLLLoss()
+    model.dropout.p = 0
+    optimizer, losses, val_losses = torch.optim.Adam(model.parameters(), lr=0.001), [], []
+    for epoch in (1, 2):
+        order = torch.randperm(6_400, generator=torch.Generator().manual_seed(epoch))
+        for batch in order.split(64):
+            loss = loss_fn(model(images[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        val_losses.append(evaluate(model, val_loader, loss_fn)[0])
+    return losses, val_losses
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_any_number_of_processes_has_the_losses_of_one_plain_loop(
+    processes, expected, tmp_path, world_size
+):
+    losses, val_losses, _, last = train(processes, tmp_path, world_size, "--dropout=0")
+    assert len(losses) == 200 and losses[0] > 2
+    assert losses == pytest.approx(expected[0], rel=1e-4)
+    assert val_losses == pytest.approx(expected[1], rel=1e-4)
+    # What is saved is what was trained: it has the loss of the last epoch.
+    val_loss, _, _ = evaluate(last, make_loaders()[1], nn.NLLLoss())
+    assert val_loss == pytest.approx(val_losses[-1], rel=1e-4)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_worker_killed_at_a_random_step_changes_no_loss(processes, tmp_path):
+    """With dropout, so that the optimizer's and the random numbers' states count as well."""
+    undisturbed = train(processes, tmp_path / "undisturbed", 2)
+    victim, step = random.choice("01"), random.randint(101, 200)  # in the second epoch
+    command = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command += [ROOT / "tests" / "kill_worker_once.py", tmp_path / "flag", victim, str(step)]
+    command += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path / 'killed'}"]
+    status, output = run_bounded(command, seconds=120)
+    said = f"killed worker {victim} after step {step}: {output}"
+    assert status == 0 and (tmp_path / "flag").exists(), said
+    assert output.count("epoch  1: ") == 1 == output.count("epoch  2: "), said
+    assert output.count("goes on after epoch 1 of ") == 2, said
+    killed = saved_in(tmp_path / "killed")
+    for those, these in zip(undisturbed[:2], killed[:2], strict=True):
+        assert these == pytest.approx(those, rel=1e-5), said
+    for those, these in zip(undisturbed[2:], killed[2:], strict=True):
+        for name, tensor in those.state_dict().items():
+            assert torch.allclose(these.state_dict()[name], tensor, atol=1e-6), said
+
+
+def test_each_epoch_is_another_one_and_the_best_weights_stay(processes, tmp_path):
+    """Resumed for a third epoch, from weights that are said to be the best there were."""
+    losses, val_losses, _, last = train(processes, tmp_path, 2)
+    optimizer = torch.load(tmp_path / "training.pth")["optimizer"]
+    best = (losses, [0.0001, *val_losses[1:]])
+    save_checkpoint(last, tmp_path / "training.pth", optimizer=optimizer, losses=best)
+    before = (tmp_path / "best.pth").read_bytes()
+    more_losses, more_val_losses, _, _ = train(processes, tmp_path, 1, "--num-epochs=3")
+    assert more_losses[:200] == losses and len(more_losses) == 300
+    assert len(more_val_losses) == 3 and max(more_losses[200:]) < losses[0] / 2
+    assert (tmp_path / "best.pth").read_bytes() == before
+
+
+# Bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run the script in this process, as one of many; return what it exits with."""
+
+    def run(environment, *arguments):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(sys, "argv", [SCRIPT, f"--folder={tmp_path}", *arguments])
+        with pytest.raises((SystemExit, ValueError)) as ended:
+            runpy.run_path(SCRIPT, run_name="__main__")
+        return str(ended.value)
+
+    yield run
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def test_a_batch_that_the_processes_cannot_share_is_named(run):
+    said = run({"RANK": 0, "WORLD_SIZE": 3}, "--batch-size=32")
+    assert said == "3 processes can't share a batch of 32: see --batch-size"
+    assert "64 processes can't share a batch of 32" in run({"WORLD_SIZE": 64}, "--batch-size=32")
+
+
+def test_more_processes_than_gpus_are_named(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    said = run({"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": 0})
+    assert "more processes than the 1 GPUs" in said and "CUDA_VISIBLE_DEVICES=" in said
+
+
+def test_a_port_in_use_is_named(run):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = run({"WORLD_SIZE": 2, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
+    assert "process 0 of 2 can't join the others" in said
+    assert f"port: {port}" in said and "address already in use" in said
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_left_alone_waits_for_as_long_as_it_was_told(run, rank):
+    port = free_port()
+    together = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    said = run(together | {"RANK": rank}, "--wait-seconds=1")
+    assert f"process {rank} of 2 can't join the others" in said
+    assert ("1/2 clients joined" if rank == 0 else str(port)) in said
+
+
+def test_a_missing_address_is_named(run, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert "MASTER_ADDR expected, but not set" in run({"WORLD_SIZE": 2, "RANK": 0})
+
+
+def test_a_damaged_checkpoint_is_named_and_left_as_it_is(run, tmp_path):
+    path = tmp_path / "training.pth"
+    save_checkpoint(Network(), path, optimizer={}, losses=([], []))
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    said = run({})
+    assert f"{path} is damaged" in said and "Bad CRC-32" in said
+    assert path.read_bytes() == damaged and list(tmp_path.iterdir()) == [path]
