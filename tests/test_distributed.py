@@ -5,20 +5,19 @@ import random
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, set_forkserver_preload
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import run as distributed_run
 
 from mnist_helpers import ROOT, Network, evaluate, load_checkpoint, make_loaders, save_checkpoint
 
 SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 TWO_EPOCHS = ["--num-epochs=2", "--num-images=6400", "--batch-size=64"]  # of 100 steps each
 
 
@@ -58,18 +57,18 @@ def train(processes, folder, world_size, *arguments):
     return saved_in(folder)
 
 
-def run_bounded(command, seconds):
-    """Run a command; whatever it started is gone afterwards."""
+def torchrun(output, arguments):
+    """What the command torchrun does, but its workers too are forked from a process that is ready.
+
+    This one is the leader of a process group, so that nothing it has started outlives the test.
+    """
+    os.setsid()
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     # Workers that are started anew must not read from the store where to find the old ones.
-    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, output
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    set_forkserver_preload(["mnist_helpers"])
+    distributed_run.main(["--run-path", "--start-method=forkserver", *arguments])
 
 
 def saved_in(folder):
@@ -117,12 +116,17 @@ def test_a_worker_killed_at_a_random_step_changes_no_loss(processes, tmp_path):
     """With dropout, so that the optimizer's and the random numbers' states count as well."""
     undisturbed = train(processes, tmp_path / "undisturbed", 2)
     victim, step = random.choice("01"), random.randint(101, 200)  # in the second epoch
-    command = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
-    command += [ROOT / "tests" / "kill_worker_once.py", tmp_path / "flag", victim, str(step)]
-    command += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path / 'killed'}"]
-    status, output = run_bounded(command, seconds=120)
+    arguments = ["--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    arguments += [f"{ROOT}/tests/kill_worker_once.py", f"{tmp_path}/flag", victim, str(step)]
+    arguments += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path}/killed"]
+    agent = processes.Process(target=torchrun, args=(tmp_path / "output", arguments))
+    agent.start()
+    agent.join(timeout=120)
+    with suppress(ProcessLookupError):
+        os.killpg(agent.pid, signal.SIGKILL)
+    output = (tmp_path / "output").read_text()
     said = f"killed worker {victim} after step {step}: {output}"
-    assert status == 0 and (tmp_path / "flag").exists(), said
+    assert agent.exitcode == 0 and (tmp_path / "flag").exists(), said
     assert output.count("epoch  1: ") == 1 == output.count("epoch  2: "), said
     assert output.count("goes on after epoch 1 of ") == 2, said
     killed = saved_in(tmp_path / "killed")
