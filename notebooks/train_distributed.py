@@ -36,7 +36,7 @@ except (RuntimeError, ValueError) as error:
 train_set, val_set = (loader.dataset for loader in mnist.make_loaders(device=device)[:2])
 sampler = DistributedSampler(range(len(train_set))[: args.num_images], drop_last=True)  # NEW
 train_loader = DataLoader(train_set, share, sampler=sampler, collate_fn=tuple, drop_last=True)
-val_share = [tensor[rank::world_size] for tensor in val_set.tensors]  # NEW
+num_val, val_share = len(val_set), [tensor[rank::world_size] for tensor in val_set.tensors]  # NEW
 torch.manual_seed(0)
 model = mnist.Network().to(device)
 model.dropout.p = args.dropout
@@ -49,7 +49,7 @@ dist.broadcast_object_list(done)  # NEW: process 0 has read it for all
 if done[0]:
     optimizer.load_state_dict(done[0]["optimizer"])
     train_losses, val_losses = done[0]["losses"]
-    print(f"process {rank} goes on after epoch {len(val_losses)} of {checkpoint}", flush=True)
+    print(f"process {rank} goes on after epoch {len(val_losses)} in {args.folder.name}", flush=True)
 # NEW: gives all processes the weights of process 0, and from then on the mean of their gradients.
 model = torch.nn.parallel.DistributedDataParallel(model)
 
@@ -65,10 +65,9 @@ for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
         optimizer.step()
         losses.append(loss.detach() / world_size)  # their values are read once an epoch
     val_loss, predicted, labels = mnist.evaluate(model.module, [val_share], loss_fn)  # dropout off
-    sums = [*losses, val_loss * len(labels), (predicted == labels).sum(), len(labels)]
+    sums = [*losses, val_loss * len(labels) / num_val, (predicted == labels).sum() / num_val]
     dist.all_reduce(sums := torch.tensor(sums, device=device))  # NEW: over all processes
-    *losses, val_loss, num_correct, num_val = sums.tolist()
-    val_loss, val_accuracy = val_loss / num_val, num_correct / num_val
+    *losses, val_loss, val_accuracy = sums.tolist()
     train_losses, val_losses = train_losses + losses, [*val_losses, val_loss]
     if rank == 0:  # NEW: one process saves and prints
         if val_loss == min(val_losses):  # False if it is nan
@@ -77,4 +76,5 @@ for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
         mnist.save_checkpoint(model.module, checkpoint, **more)
         losses = f"training loss {sum(losses) / len(losses):.4f}, validation loss {val_loss:.4f}"
         print(f"epoch {epoch:2}: {losses}, accuracy {val_accuracy:.2%}", flush=True)
+dist.barrier()  # NEW: nobody leaves before process 0 has saved
 dist.destroy_process_group()

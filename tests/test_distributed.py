@@ -128,7 +128,7 @@ def test_a_worker_killed_at_a_random_step_changes_no_loss(processes, tmp_path):
     said = f"killed worker {victim} after step {step}: {output}"
     assert agent.exitcode == 0 and (tmp_path / "flag").exists(), said
     assert output.count("epoch  1: ") == 1 == output.count("epoch  2: "), said
-    assert output.count("goes on after epoch 1 of ") == 2, said
+    assert output.count("goes on after epoch 1 in killed") == 2, said
     killed = saved_in(tmp_path / "killed")
     for those, these in zip(undisturbed[:2], killed[:2], strict=True):
         assert these == pytest.approx(those, rel=1e-5), said
