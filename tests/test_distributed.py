@@ -45,6 +45,7 @@ def train(processes, folder, world_size, *arguments):
     """Train with several processes, as torchrun would start them; return what they saved."""
     together = {"WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size)}
     together |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    together |= {"CUDA_VISIBLE_DEVICES": ""}  # one GPU is no place for two processes
     started = []
     for rank in range(world_size):
         environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -66,7 +67,7 @@ def torchrun(output, arguments):
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     # Workers that are started anew must not read from the store where to find the old ones.
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
     set_forkserver_preload(["mnist_helpers"])
     distributed_run.main(["--run-path", "--start-method=forkserver", *arguments])
 
@@ -157,10 +158,11 @@ def test_each_epoch_is_another_one_and_the_best_weights_stay(processes, tmp_path
 def run(monkeypatch, tmp_path):
     """Run the script in this process, as one of many; return what it exits with."""
 
-    def run(environment, *arguments):
+    def run(environment, *arguments, num_gpus=0):
         for name, value in environment.items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setattr(sys, "argv", [SCRIPT, f"--folder={tmp_path}", *arguments])
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
         with pytest.raises((SystemExit, ValueError)) as ended:
             runpy.run_path(SCRIPT, run_name="__main__")
         return str(ended.value)
@@ -176,9 +178,9 @@ def test_a_batch_that_the_processes_cannot_share_is_named(run):
     assert "64 processes can't share a batch of 32" in run({"WORLD_SIZE": 64}, "--batch-size=32")
 
 
-def test_more_processes_than_gpus_are_named(run, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    said = run({"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": 0})
+def test_more_processes_than_gpus_are_named(run):
+    together = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": 0}
+    said = run(together, num_gpus=1)
     assert "more processes than the 1 GPUs" in said and "CUDA_VISIBLE_DEVICES=" in said
 
 

@@ -288,13 +288,18 @@ def test_accuracy_by_digit_names_shapes_that_do_not_fit(shapes):
 # Checkpoints --------------------------------------------------------------------------------------
 
 
-def test_a_saved_checkpoint_loads_back_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("more", [{}, {"losses": ([0.5, 0.25], [1.0]), "best": torch.ones(2)}])
+def test_a_saved_checkpoint_loads_back_bit_for_bit(tmp_path, more):
     path = tmp_path / "folder" / "weights.pth"
     saved, loaded = Network(), Network()
-    save_checkpoint(saved, path)
-    load_checkpoint(loaded, path)
+    save_checkpoint(saved, path, **more)
+    everything = load_checkpoint(loaded, path)
+    weights_in_file = everything.pop("model") if more else everything
     for name, weights in saved.state_dict().items():
         assert torch.equal(weights, loaded.state_dict()[name])
+        assert torch.equal(weights, weights_in_file[name])
+    if more:
+        assert everything["losses"] == more["losses"] and everything["best"].equal(more["best"])
     assert [file.name for file in path.parent.iterdir()] == ["weights.pth"]
 
 
