@@ -56,10 +56,12 @@ browser-test: .venv/ready
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
-# Climb the ladder of notebook 05 with more and longer repeats, and print its table.
+# Climb the ladder of notebook 05 with more and longer repeats, and print its table. Then measure what
+# sharing a step costs.
 bench: .venv/ready
-	@REPEATS=15 NUM_STEPS=700 $(EXECUTE) --output-dir executed notebooks/05_train_faster.ipynb
+	@REPEATS=15 NUM_STEPS=700 $(EXECUTE) --output-dir executed notebooks/05_*.ipynb notebooks/08_*.ipynb
 	@grep -Eoh '"(rung [0-9]|floor) [^"{\]*(×|floor)' executed/05_train_faster.ipynb | cut -c2-
+	@grep -Eoh 'batch of +[0-9,]+: one [^\\]*' executed/08_*.ipynb
 
 # Make the weights that ship: train as notebooks 03 and 06 stand, and take their checkpoints. Only
 # seed 0 is needed for that; what is stored of notebook 06 is executed/06_train_better.ipynb after

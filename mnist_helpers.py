@@ -203,8 +203,8 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more
         unfinished.unlink(missing_ok=True)
 
 
-def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict:
-    """Load weights that ``save_checkpoint`` wrote into ``model``, and return all that it wrote.
+def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict | None:
+    """Load weights that ``save_checkpoint`` wrote into ``model``; return what it wrote beside them.
 
     PyTorch checks no checksums, so it gets a new archive, made of entries whose checksums hold. A
     copy of the model takes the weights first: if they don't fit, the model stays as it is. Raises a
@@ -220,7 +220,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict:
                 new.writestr(name, old.read(name))
         verified.seek(0)
         loaded = torch.load(verified, map_location="cpu", weights_only=True)
-        weights = loaded.get("model", loaded)
+        weights = loaded.pop("model", loaded)
         if any(name.startswith(("module.", "_orig_mod.")) for name in weights):
             raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
         trial = copy.deepcopy(model)
@@ -229,7 +229,7 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict:
             if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
                 raise ValueError(f"{name}, {weights[name].dtype}, must be finite {tensor.dtype}")
         model.load_state_dict(weights)
-        return loaded
+        return None if weights is loaded else loaded
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than weights, which could run code: don't load it"
     except Exception as error:  # zipfile and PyTorch raise many kinds

@@ -26,13 +26,13 @@ if rest:
     sys.exit(f"{world_size} processes can't share a batch of {args.batch_size}: see --batch-size")
 if 0 < num_gpus < int(env["LOCAL_WORLD_SIZE"]):
     sys.exit(f"more processes than the {num_gpus} GPUs: start fewer, or set CUDA_VISIBLE_DEVICES=")
-device = torch.device("cuda", int(env["LOCAL_RANK"])) if num_gpus else torch.device("cpu")
+torch.cuda.set_device(int(env["LOCAL_RANK"]) if num_gpus else -1)  # NEW: its own GPU; -1 is none
+device = torch.device("cuda" if num_gpus else "cpu")
 store, wait = None if world_size > 1 else dist.HashStore(), timedelta(seconds=args.wait_seconds)
-try:
+try:  # NEW: bring the processes together
     dist.init_process_group(store=store, rank=rank, world_size=world_size, timeout=wait)
 except (RuntimeError, ValueError) as error:
     sys.exit(f"process {rank} of {world_size} can't join the others: {error}")
-
 train_set, val_set = (loader.dataset for loader in mnist.make_loaders(device=device)[:2])
 sampler = DistributedSampler(range(len(train_set))[: args.num_images], drop_last=True)  # NEW
 train_loader = DataLoader(train_set, share, sampler=sampler, collate_fn=tuple, drop_last=True)
@@ -50,7 +50,7 @@ if done[0]:
     optimizer.load_state_dict(done[0]["optimizer"])
     train_losses, val_losses = done[0]["losses"]
     print(f"process {rank} goes on after epoch {len(val_losses)} in {args.folder.name}", flush=True)
-# NEW: gives all processes the weights of process 0, and from then on the mean of their gradients.
+# NEW: copies the weights of process 0 to all; from now on, backward() averages the gradients.
 model = torch.nn.parallel.DistributedDataParallel(model)
 
 for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
@@ -61,9 +61,9 @@ for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
     for images, labels in train_loader:
         loss = loss_fn(model(images), labels)  # forward: the mean over this process's images
         optimizer.zero_grad()  # gradients add up unless cleared
-        loss.backward()  # NEW: meanwhile, the gradients are averaged over the processes
+        loss.backward()  # NEW: ends with the mean of the gradients over the processes
         optimizer.step()
-        losses.append(loss.detach() / world_size)  # their values are read once an epoch
+        losses.append(loss.detach() / world_size)  # NEW: added up over the processes below
     val_loss, predicted, labels = mnist.evaluate(model.module, [val_share], loss_fn)  # dropout off
     sums = [*losses, val_loss * len(labels) / num_val, (predicted == labels).sum() / num_val]
     dist.all_reduce(sums := torch.tensor(sums, device=device))  # NEW: over all processes
