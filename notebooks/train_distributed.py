@@ -42,10 +42,9 @@ model = mnist.Network().to(device)
 model.dropout.p = args.dropout
 optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
 loss_fn, train_losses, val_losses = torch.nn.NLLLoss(), [], []
-checkpoint, done = args.folder / "training.pth", [None]
-if rank == 0 and checkpoint.exists():  # NEW: go on after the last epoch that was done
-    done = [mnist.load_checkpoint(model, checkpoint)]
-dist.broadcast_object_list(done)  # NEW: process 0 has read it for all
+checkpoint = args.folder / "training.pth"
+done = [mnist.load_checkpoint(model, checkpoint) if rank == 0 and checkpoint.exists() else None]
+dist.broadcast_object_list(done)  # NEW: process 0 has read for all what was done before
 if done[0]:
     optimizer.load_state_dict(done[0]["optimizer"])
     train_losses, val_losses = done[0]["losses"]
@@ -76,5 +75,6 @@ for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
         mnist.save_checkpoint(model.module, checkpoint, **more)
         losses = f"training loss {sum(losses) / len(losses):.4f}, validation loss {val_loss:.4f}"
         print(f"epoch {epoch:2}: {losses}, accuracy {val_accuracy:.2%}", flush=True)
-dist.barrier()  # NEW: nobody leaves before process 0 has saved
 dist.destroy_process_group()
+if world_size > 1:  # NEW: a normal exit would abort if a thread of gloo's still holds a tensor
+    os._exit(0)
