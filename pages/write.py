@@ -24,7 +24,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid.
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}<style>math { font-size: 1.15em }</style>{% endblock %}
+{% block html_head_js_mathjax %}<style>
+  math { font-size: 1.15em }
+  pre { font-family: monospace !important }  /* code that a cell shows as Markdown, too */
+</style>{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}"""
 
 INDEX = """<!DOCTYPE html>
