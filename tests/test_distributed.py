@@ -46,10 +46,9 @@ def train(processes, folder, world_size, *arguments):
     together = {"WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size)}
     together |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     together |= {"CUDA_VISIBLE_DEVICES": ""}  # one GPU is no place for two processes
-    started = []
+    arguments, started = [*TWO_EPOCHS, f"--folder={folder}", *arguments], []
     for rank in range(world_size):
         environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        arguments = [*TWO_EPOCHS, f"--folder={folder}", *arguments]
         started.append(processes.Process(target=worker, args=(environment, arguments)))
         started[-1].start()
     for each in started:
