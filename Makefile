@@ -17,27 +17,32 @@ EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
+# On a busy machine, threads that wait for each other soon free their cores.
+run lab bench model readme: export GOMP_SPINCOUNT ?= 10000
+
 # One thread waits for no other, however busy the cores are; and no test compares times.
 test: export OMP_NUM_THREADS = 1
 test: export REPEATS = 2
 
 .PHONY: run test lab lint browser-test bench model readme lock
 
-# Run every notebook in order and write the executed copies as HTML into executed/.
+# Run every notebook in order, and write the executed copies as HTML pages beside them.
 run: .venv/ready
+	@rm -rf executed/run
 	@for notebook in $(NOTEBOOKS); do \
 	    echo "running $$notebook"; \
-	    $(EXECUTE) --output-dir executed "$$notebook" || exit; \
+	    $(EXECUTE) --output-dir executed/run "$$notebook" || exit; \
 	done
-	@$(BIN)/python pages/write.py executed && rm executed/*.ipynb
-	@grep -Eoh '(shipped|your) model, test accuracy: [0-9][^<]*' executed/04_*.html
-	@echo "The executed notebooks are in executed/: open executed/index.html"
+	@$(BIN)/python tools/write_pages.py executed/run
+	@echo "The executed notebooks are in executed/run/: open executed/run/index.html"
 
 # Lint, then the unit tests and every cell of every notebook against its stored output, two files at
-# a time. (Without loadfile, the cells of one notebook would go to different kernels.) Notebook 04
-# comes last, and not beside 03: it tests the weights that 03 is making.
+# a time. (Without loadfile, the cells of one notebook would go to different kernels.) The notebooks
+# come first, since they take longest. Notebook 04 comes last, and not beside 03: it tests the weights
+# that 03 is making.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(NBVAL) --durations 10 --ignore-glob '*/04_*' tests notebooks
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(NBVAL) --durations 10 \
+	    --ignore-glob '*/04_*' notebooks tests
 	$(BIN)/pytest $(NBVAL) notebooks/04_*.ipynb
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
 	    then $(MAKE) browser-test; \
@@ -56,22 +61,21 @@ browser-test: .venv/ready
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
-# Climb the ladder of notebook 05 with more and longer repeats, and print its table. Then measure what
-# sharing a step costs.
+# Climb the ladder of notebook 05 with more and longer repeats. Then measure what sharing a step costs.
 bench: .venv/ready
-	@REPEATS=15 NUM_STEPS=700 $(EXECUTE) --output-dir executed notebooks/05_*.ipynb notebooks/08_*.ipynb
-	@grep -Eoh '"(rung [0-9]|floor) [^"{\]*(×|floor)' executed/05_train_faster.ipynb | cut -c2-
-	@grep -Eoh 'batch of +[0-9,]+: one [^\\]*' executed/08_*.ipynb
+	REPEATS=15 NUM_STEPS=700 $(EXECUTE) --output-dir executed/bench notebooks/05_*.ipynb notebooks/08_*.ipynb
+	@$(BIN)/python tools/write_pages.py executed/bench
+	@echo "The times are in executed/bench/: open executed/bench/index.html"
 
 # Make the weights that ship: train as notebooks 03 and 06 stand, and take their checkpoints. Only
-# seed 0 is needed for that; what is stored of notebook 06 is executed/06_train_better.ipynb after
+# seed 0 is needed for that; what is stored of notebook 06 is executed/model/06_train_better.ipynb after
 # `make model SEEDS=5`.
 model: export SEEDS ?= 1
 model: .venv/ready
-	$(EXECUTE) --output-dir executed notebooks/03_*.ipynb notebooks/06_*.ipynb
+	$(EXECUTE) --output-dir executed/model notebooks/03_*.ipynb notebooks/06_*.ipynb
 	cp checkpoints/MNIST_model.pth checkpoints/MNIST_model_augmented.pth .
 
-# Store the notebooks as executed here, and take the README's tables and pictures from them.
+# Store the notebooks as executed here, and take pictures and tables of the documents from them.
 # Notebooks 05, 06 and 08 are left as they are: the times of 05 and 08 differ in every run, and their
 # texts speak of the stored ones; 06 holds its full run.
 STORED := $(filter-out notebooks/05_% notebooks/06_% notebooks/08_%,$(NOTEBOOKS))
@@ -81,7 +85,7 @@ readme: .venv/ready
 	    $(EXECUTE) --inplace "$$notebook" || exit; \
 	done
 	$(COALESCE) --to notebook --inplace $(STORED)
-	$(BIN)/python pictures/from_notebooks.py
+	$(BIN)/python tools/update_readme.py
 
 # The newest releases that go together, for all systems and each Python from 3.10 on. They are tried
 # by what is called next: `make lock test`.

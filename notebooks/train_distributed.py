@@ -1,80 +1,257 @@
-"""Notebook 03's loop for one process, or for many that torchrun starts: notebook 08 explains it."""
+"""Notebook 03's loop for one process, or for many that torchrun starts: notebook 08 explains it.
+
+What is there because there can be many processes is marked NEW.
+"""
 
 import argparse
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-sys.path.insert(0, os.path.abspath(f"{__file__}/../.."))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mnist_helpers as mnist
 
-options = {"num-epochs": 10, "num-images": 48_000, "batch-size": 32, "dropout": 0.25}
-options |= {"folder": mnist.ROOT / "checkpoints" / "distributed", "wait-seconds": 120}
-parser = argparse.ArgumentParser()
-for name, default in options.items():
-    parser.add_argument(f"--{name}", type=type(default), default=default)
-args = parser.parse_args()
-# NEW: torchrun tells each process its number, the rank, and how many there are. Alone it is 0 of 1.
-env = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1} | os.environ
-rank, world_size, num_gpus = int(env["RANK"]), int(env["WORLD_SIZE"]), torch.cuda.device_count()
-share, rest = divmod(args.batch_size, world_size)  # NEW: the batch is that of all together
-if rest:
-    sys.exit(f"{world_size} processes can't share a batch of {args.batch_size}: see --batch-size")
-if 0 < num_gpus < int(env["LOCAL_WORLD_SIZE"]):
-    sys.exit(f"more processes than the {num_gpus} GPUs: start fewer, or set CUDA_VISIBLE_DEVICES=")
-torch.cuda.set_device(int(env["LOCAL_RANK"]) if num_gpus else -1)  # NEW: its own GPU; -1 is none
-device = torch.device("cuda" if num_gpus else "cpu")
-store, wait = None if world_size > 1 else dist.HashStore(), timedelta(seconds=args.wait_seconds)
-try:  # NEW: bring the processes together
-    dist.init_process_group(store=store, rank=rank, world_size=world_size, timeout=wait)
-except (RuntimeError, ValueError) as error:
-    sys.exit(f"process {rank} of {world_size} can't join the others: {error}")
-train_set, val_set = (loader.dataset for loader in mnist.make_loaders(device=device)[:2])
-sampler = DistributedSampler(range(len(train_set))[: args.num_images], drop_last=True)  # NEW
-train_loader = DataLoader(train_set, share, sampler=sampler, collate_fn=tuple, drop_last=True)
-num_val, val_share = len(val_set), [tensor[rank::world_size] for tensor in val_set.tensors]  # NEW
-torch.manual_seed(0)
-model = mnist.Network().to(device)
-model.dropout.p = args.dropout
-optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
-loss_fn, train_losses, val_losses = torch.nn.NLLLoss(), [], []
-checkpoint = args.folder / "training.pth"
-done = [mnist.load_checkpoint(model, checkpoint) if rank == 0 and checkpoint.exists() else None]
-dist.broadcast_object_list(done)  # NEW: process 0 has read for all what was done before
-if done[0]:
-    optimizer.load_state_dict(done[0]["optimizer"])
-    train_losses, val_losses = done[0]["losses"]
-    print(f"process {rank} goes on after epoch {len(val_losses)} in {args.folder.name}", flush=True)
-# NEW: copies the weights of process 0 to all; from now on, backward() averages the gradients.
-model = torch.nn.parallel.DistributedDataParallel(model)
+# The options on which the result depends: training goes on only with those it began with.
+RECIPE = ("num_images", "batch_size", "dropout")
 
-for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
-    sampler.set_epoch(epoch)  # NEW: another order in each epoch, the same for all processes
-    torch.manual_seed(epoch * world_size + rank)  # NEW: each process drops other units
+
+def main():
+    args = parse_arguments()
+    device = choose_device()
+    join(args)
+    train_loader, val_share = load_data(args, device)
+    model, optimizer, train_losses, val_losses = resume(args, device)
+    loss_fn = nn.NLLLoss()
+    # NEW: gives all processes the weights of process 0; from now on, backward() ends with the mean
+    # of all gradients.
+    shared_model = nn.parallel.DistributedDataParallel(model)
+
+    for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
+        train_loader.sampler.set_epoch(epoch)  # NEW: another order, the same for all processes
+        torch.manual_seed(epoch * dist.get_world_size() + dist.get_rank())  # NEW: its own dropout
+        losses = train_epoch(shared_model, train_loader, optimizer, loss_fn)
+        val_loss, val_accuracy = validate(model, val_share, loss_fn)
+        train_losses += losses
+        val_losses.append(val_loss)
+        if dist.get_rank() == 0:  # NEW: one process saves and prints
+            save(args, model, optimizer, train_losses, val_losses)
+            mean_loss = sum(losses) / len(losses)
+            measured = f"training loss {mean_loss:.4f}, validation loss {val_loss:.4f}"
+            print(f"epoch {epoch:2}: {measured}, accuracy {val_accuracy:.2%}", flush=True)
+    leave()
+
+
+# The arguments ------------------------------------------------------------------------------------
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train notebook 03's network.")
+    parser.add_argument(
+        "--num-epochs",
+        type=positive_int,
+        default=10,
+        help="in all, with those done before (%(default)s)",
+    )
+    parser.add_argument(
+        "--num-images", type=positive_int, default=48_000, help="training images (%(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=positive_int,
+        default=32,
+        help="of all processes together (%(default)s)",
+    )
+    parser.add_argument(
+        "--dropout", type=probability, default=0.25, help="of each hidden unit (%(default)s)"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=mnist.ROOT / "checkpoints" / "distributed",
+        help="where the checkpoints are (checkpoints/distributed)",
+    )
+    parser.add_argument(
+        "--wait-seconds", type=positive_int, default=120, help="for the others (%(default)s)"
+    )
+    args = parser.parse_args()
+    world_size = from_torchrun("WORLD_SIZE")
+    if args.batch_size % world_size != 0:  # NEW
+        sys.exit(
+            f"{world_size} processes can't share a batch of {args.batch_size}: see --batch-size"
+        )
+    if args.num_images < args.batch_size:
+        sys.exit(f"{args.num_images} images make no batch of {args.batch_size}: see --num-images")
+    return args
+
+
+def positive_int(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def probability(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
+    return number
+
+
+# NEW: several processes ---------------------------------------------------------------------------
+
+
+def from_torchrun(name: str) -> int:
+    """Return what torchrun tells each process: by itself, it is number 0 of 1."""
+    alone = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+    return int(os.environ.get(name, alone[name]))
+
+
+def choose_device() -> torch.device:
+    """Give each process on this machine a GPU of its own, or none if there is no GPU."""
+    num_gpus = torch.cuda.device_count()
+    if num_gpus == 0:
+        return torch.device("cpu")
+    if from_torchrun("LOCAL_WORLD_SIZE") > num_gpus:
+        sys.exit(
+            f"more processes than the {num_gpus} GPUs: start fewer, or set CUDA_VISIBLE_DEVICES="
+        )
+    torch.cuda.set_device(from_torchrun("LOCAL_RANK"))
+    return torch.device("cuda")
+
+
+def join(args: argparse.Namespace) -> None:
+    """Bring the processes together; from here on they can send each other numbers."""
+    rank = from_torchrun("RANK")
+    world_size = from_torchrun("WORLD_SIZE")
+    timeout = timedelta(seconds=args.wait_seconds)
+    try:
+        if world_size > 1:
+            dist.init_process_group(timeout=timeout)  # torchrun has said where the others are
+        else:
+            dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)  # nobody to find
+    except (RuntimeError, ValueError) as error:
+        advice = "TROUBLESHOOTING.md says more"
+        sys.exit(f"process {rank} of {world_size} can't join the others: {error} ({advice})")
+
+
+def leave() -> None:
+    dist.destroy_process_group()
+    if from_torchrun("WORLD_SIZE") > 1:
+        os._exit(0)  # a normal exit would abort if a thread of gloo's still holds a tensor
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoader, list[Tensor]]:
+    """Return a loader of this process's share of each batch, and its share to validate with."""
+    train_loader, val_loader, _ = mnist.make_loaders(device=device)
+    train_set = train_loader.dataset
+    if args.num_images > len(train_set):
+        sys.exit(f"there are only {len(train_set)} training images: see --num-images")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    # NEW: all processes shuffle alike, and then each takes its own share of the images.
+    sampler = DistributedSampler(range(args.num_images), drop_last=True)
+    batch_share = args.batch_size // world_size
+    loader = DataLoader(train_set, batch_share, sampler=sampler, collate_fn=tuple, drop_last=True)
+    val_share = [tensor[rank::world_size] for tensor in val_loader.dataset.tensors]  # NEW
+    return loader, val_share
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+def resume(args: argparse.Namespace, device: torch.device):
+    """Return model, optimizer and losses: those of the checkpoint, if this folder has one."""
+    torch.manual_seed(0)
+    model = mnist.Network().to(device)
+    model.dropout.p = args.dropout
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+    path = args.folder / "training.pth"
+    read = [None]
+    if dist.get_rank() == 0 and path.exists():
+        read = [mnist.load_checkpoint(model, path)]
+        check_recipe(args, read[0], path)
+    dist.broadcast_object_list(read)  # NEW: process 0 has read for all
+    (done,) = read
+    if done is None:
+        return model, optimizer, [], []
+    optimizer.load_state_dict(done["optimizer"])
+    train_losses, val_losses = done["losses"]
+    if len(val_losses) < args.num_epochs:
+        said = f"goes on after epoch {len(val_losses)} in {args.folder.name}"
+    else:
+        said = f"has nothing to do: {args.folder.name} has its {len(val_losses)} epochs already"
+    print(f"process {dist.get_rank()} {said}", flush=True)
+    return model, optimizer, train_losses, val_losses
+
+
+def check_recipe(args: argparse.Namespace, done: dict | None, path: Path) -> None:
+    """End with a sentence unless the checkpoint comes from this script, with the same recipe."""
+    if done is None or "recipe" not in done:
+        sys.exit(f"{path} holds no training to go on with: take another --folder")
+    for name, value in done["recipe"].items():
+        given = getattr(args, name)
+        if given != value:
+            option = "--" + name.replace("_", "-")
+            advice = "take that, or another --folder"
+            sys.exit(f"{path} was made with {option} {value}, not {given}: {advice}")
+
+
+def train_epoch(
+    model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, loss_fn: nn.Module
+) -> list[float]:
+    """Train on each batch once; return the loss of each step, over the images of all processes."""
     model.train()  # dropout on
     losses = []
-    for images, labels in train_loader:
+    for images, labels in loader:
         loss = loss_fn(model(images), labels)  # forward: the mean over this process's images
+
         optimizer.zero_grad()  # gradients add up unless cleared
         loss.backward()  # NEW: ends with the mean of the gradients over the processes
         optimizer.step()
-        losses.append(loss.detach() / world_size)  # NEW: added up over the processes below
-    val_loss, predicted, labels = mnist.evaluate(model.module, [val_share], loss_fn)  # dropout off
-    sums = [*losses, val_loss * len(labels) / num_val, (predicted == labels).sum() / num_val]
-    dist.all_reduce(sums := torch.tensor(sums, device=device))  # NEW: over all processes
-    *losses, val_loss, val_accuracy = sums.tolist()
-    train_losses, val_losses = train_losses + losses, [*val_losses, val_loss]
-    if rank == 0:  # NEW: one process saves and prints
-        if val_loss == min(val_losses):  # False if it is nan
-            mnist.save_checkpoint(model.module, args.folder / "best.pth")
-        more = {"optimizer": optimizer.state_dict(), "losses": (train_losses, val_losses)}
-        mnist.save_checkpoint(model.module, checkpoint, **more)
-        losses = f"training loss {sum(losses) / len(losses):.4f}, validation loss {val_loss:.4f}"
-        print(f"epoch {epoch:2}: {losses}, accuracy {val_accuracy:.2%}", flush=True)
-dist.destroy_process_group()
-if world_size > 1:  # NEW: a normal exit would abort if a thread of gloo's still holds a tensor
-    os._exit(0)
+
+        losses.append(loss.detach())
+    losses = torch.stack(losses) / dist.get_world_size()
+    dist.all_reduce(losses)  # NEW: adds up over the processes
+    return losses.tolist()
+
+
+def validate(model: nn.Module, val_share: list[Tensor], loss_fn: nn.Module) -> tuple[float, float]:
+    """Return the mean loss and the accuracy over the validation images of all processes."""
+    loss, predicted, labels = mnist.evaluate(model, [val_share], loss_fn)  # dropout off
+    correct = (predicted == labels).sum().item()
+    sums = torch.tensor([loss * len(labels), correct, len(labels)], device=labels.device)
+    dist.all_reduce(sums)  # NEW: adds up over the processes; only then the mean is taken
+    loss_sum, num_correct, num_images = sums.tolist()
+    return loss_sum / num_images, num_correct / num_images
+
+
+def save(
+    args: argparse.Namespace,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train_losses: list[float],
+    val_losses: list[float],
+) -> None:
+    """Save the best weights apart, and all that the next epoch depends on."""
+    if val_losses[-1] == min(val_losses):  # False if it is nan
+        mnist.save_checkpoint(model, args.folder / "best.pth")
+    mnist.save_checkpoint(
+        model,
+        args.folder / "training.pth",
+        optimizer=optimizer.state_dict(),
+        losses=(train_losses, val_losses),
+        recipe={name: getattr(args, name) for name in RECIPE},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import matplotlib
+import pytest
 
 matplotlib.use("Agg")  # no test opens a window
 # One thread: two of them wait for each other wherever other processes use the cores too.
@@ -11,3 +12,11 @@ HERE = Path(__file__).resolve().parent
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 )
+
+
+@pytest.fixture(scope="session")
+def loaders():
+    """The three loaders, with the seed 0 and batches of 32."""
+    from mnist_helpers import make_loaders
+
+    return make_loaders()

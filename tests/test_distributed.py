@@ -7,26 +7,17 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from multiprocessing import get_context, set_forkserver_preload
 
+import processes
 import pytest
 import torch
 import torch.distributed as dist
+from processes import SCRIPT
 from torch import nn
-from torch.distributed import run as distributed_run
 
 from mnist_helpers import ROOT, Network, evaluate, load_checkpoint, make_loaders, save_checkpoint
 
-SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
 TWO_EPOCHS = ["--num-epochs=2", "--num-images=6400", "--batch-size=64"]  # of 100 steps each
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Processes that have imported all there is to import, by forking them from one that has."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["mnist_helpers", "test_distributed"])
-    return context
 
 
 def free_port():
@@ -35,40 +26,24 @@ def free_port():
         return free.getsockname()[1]
 
 
-def worker(environment, arguments):
-    os.environ |= environment
-    sys.argv = [SCRIPT, *arguments]
-    runpy.run_path(SCRIPT, run_name="__main__")
-
-
-def train(processes, folder, world_size, *arguments):
+def train(folder, world_size, *arguments):
     """Train with several processes, as torchrun would start them; return what they saved."""
-    together = {"WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size)}
-    together |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    together |= {"CUDA_VISIBLE_DEVICES": ""}  # one GPU is no place for two processes
-    arguments, started = [*TWO_EPOCHS, f"--folder={folder}", *arguments], []
+    together = {
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "CUDA_VISIBLE_DEVICES": "",  # one GPU is no place for two processes
+    }
+    arguments = [*TWO_EPOCHS, f"--folder={folder}", *arguments]
+    started = []
     for rank in range(world_size):
         environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        started.append(processes.Process(target=worker, args=(environment, arguments)))
-        started[-1].start()
+        started.append(processes.start(processes.run_script, environment, arguments))
     for each in started:
         each.join(timeout=120)
     assert [each.exitcode for each in started] == [0] * world_size
     return saved_in(folder)
-
-
-def torchrun(output, arguments):
-    """What the command torchrun does, but its workers too are forked from a process that is ready.
-
-    This one is the leader of a process group, so that nothing it has started outlives the test.
-    """
-    os.setsid()
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
-    # Workers that are started anew must not read from the store where to find the old ones.
-    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    set_forkserver_preload(["mnist_helpers"])
-    distributed_run.main(["--run-path", "--start-method=forkserver", *arguments])
 
 
 def saved_in(folder):
@@ -99,10 +74,8 @@ def expected():
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_any_number_of_processes_has_the_losses_of_one_plain_loop(
-    processes, expected, tmp_path, world_size
-):
-    losses, val_losses, _, last = train(processes, tmp_path, world_size, "--dropout=0")
+def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_path, world_size):
+    losses, val_losses, _, last = train(tmp_path, world_size, "--dropout=0")
     assert len(losses) == 200 and losses[0] > 2
     assert losses == pytest.approx(expected[0], rel=1e-4)
     assert val_losses == pytest.approx(expected[1], rel=1e-4)
@@ -112,15 +85,14 @@ def test_any_number_of_processes_has_the_losses_of_one_plain_loop(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_worker_killed_at_a_random_step_changes_no_loss(processes, tmp_path):
+def test_a_worker_killed_at_a_random_step_changes_no_loss(tmp_path):
     """With dropout, so that the optimizer's and the random numbers' states count as well."""
-    undisturbed = train(processes, tmp_path / "undisturbed", 2)
+    undisturbed = train(tmp_path / "undisturbed", 2)
     victim, step = random.choice("01"), random.randint(101, 200)  # in the second epoch
     arguments = ["--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     arguments += [f"{ROOT}/tests/kill_worker_once.py", f"{tmp_path}/flag", victim, str(step)]
     arguments += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path}/killed"]
-    agent = processes.Process(target=torchrun, args=(tmp_path / "output", arguments))
-    agent.start()
+    agent = processes.start(processes.torchrun, tmp_path / "output", arguments)
     agent.join(timeout=120)
     with suppress(ProcessLookupError):
         os.killpg(agent.pid, signal.SIGKILL)
@@ -137,14 +109,15 @@ def test_a_worker_killed_at_a_random_step_changes_no_loss(processes, tmp_path):
             assert torch.allclose(these.state_dict()[name], tensor, atol=1e-6), said
 
 
-def test_each_epoch_is_another_one_and_the_best_weights_stay(processes, tmp_path):
+def test_each_epoch_is_another_one_and_the_best_weights_stay(tmp_path):
     """Resumed for a third epoch, from weights that are said to be the best there were."""
-    losses, val_losses, _, last = train(processes, tmp_path, 2)
-    optimizer = torch.load(tmp_path / "training.pth")["optimizer"]
-    best = (losses, [0.0001, *val_losses[1:]])
-    save_checkpoint(last, tmp_path / "training.pth", optimizer=optimizer, losses=best)
+    losses, val_losses, _, last = train(tmp_path, 2)
+    saved = torch.load(tmp_path / "training.pth")
+    del saved["model"]
+    saved["losses"] = (losses, [0.0001, *val_losses[1:]])
+    save_checkpoint(last, tmp_path / "training.pth", **saved)
     before = (tmp_path / "best.pth").read_bytes()
-    more_losses, more_val_losses, _, _ = train(processes, tmp_path, 1, "--num-epochs=3")
+    more_losses, more_val_losses, _, _ = train(tmp_path, 1, "--num-epochs=3")
     assert more_losses[:200] == losses and len(more_losses) == 300
     assert len(more_val_losses) == 3 and max(more_losses[200:]) < losses[0] / 2
     assert (tmp_path / "best.pth").read_bytes() == before
@@ -200,6 +173,52 @@ def test_a_process_left_alone_waits_for_as_long_as_it_was_told(run, rank):
     said = run(together | {"RANK": rank}, "--wait-seconds=1")
     assert f"process {rank} of 2 can't join the others" in said
     assert ("1/2 clients joined" if rank == 0 else str(port)) in said
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--num-images=16"], "16 images make no batch of 32: see --num-images"),
+        (["--num-images=50000"], "there are only 48000 training images: see --num-images"),
+        (["--batch-size=0"], "--batch-size: 0 is less than 1"),
+        (["--num-epochs=-1"], "--num-epochs: -1 is less than 1"),
+        (["--dropout=1"], "--dropout: 1 is not from 0 to below 1"),
+        (["--dropout=nan"], "--dropout: nan is not from 0 to below 1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_saved(
+    run, tmp_path, capsys, arguments, reason
+):
+    said = run({}, *arguments)
+    assert reason in said + capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("other", ["--num-images=128", "--batch-size=32", "--dropout=0.5"])
+def test_a_training_goes_on_only_with_the_recipe_that_it_began_with(tmp_path, run, other):
+    train(tmp_path, 1, "--num-epochs=1", "--num-images=64")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    said = run({}, "--num-images=64", "--batch-size=64", other)
+    option, value = other.split("=")
+    assert f"training.pth was made with {option} " in said and f", not {value}: " in said
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_training_that_has_ended_says_so_and_changes_nothing(tmp_path, monkeypatch, capsys):
+    train(tmp_path, 1, "--num-epochs=1", "--num-images=64")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["--num-epochs=1", "--num-images=64", "--batch-size=64", f"--folder={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *arguments])
+    runpy.run_path(SCRIPT, run_name="__main__")
+    assert f"has nothing to do: {tmp_path.name} has its 1 epochs already" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("more", [{}, {"losses": ([], [])}])
+def test_a_checkpoint_that_holds_no_training_is_named(run, tmp_path, more):
+    save_checkpoint(Network(), tmp_path / "training.pth", **more)
+    assert "training.pth holds no training to go on with" in run({})
 
 
 def test_a_missing_address_is_named(run, monkeypatch):

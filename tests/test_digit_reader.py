@@ -1,26 +1,23 @@
 """Pictures of digits: what ``prepare`` and ``read_digits`` make of any kind of them."""
 
+import contextlib
+import gzip
+import hashlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from cells import source_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnist_helpers import (
-    AUGMENTED_PATH,
-    Network,
-    cut_digits,
-    find_ink,
-    load_checkpoint,
-    load_grey,
-    load_mnist,
-    prepare,
-    read_digits,
-)
+from digit_reader import cut_digits, find_ink, load_grey, prepare, read_digits
+from mnist_helpers import AUGMENTED_PATH, DATA_DIR, Network, load_checkpoint, load_mnist
 
 MNIST = load_mnist(train=False)
 NETWORK = Network().eval()
@@ -54,6 +51,22 @@ def pasted(image, rng):
     light = 0.75 + down * np.linspace(-1, 1, height)[:, None] + right * np.linspace(-1, 1, width)
     grey = (255 * light * (1 - 0.85 * ink / 255)).clip(0, 255).astype(np.uint8)
     return np.stack([grey] * 3, axis=2)
+
+
+def test_other_peoples_digits_are_read_and_no_answer_hangs_on_rounding():
+    """The second half of Semeion, whose table stands in notebook 07 and is compared by nbval."""
+    content = gzip.decompress((DATA_DIR / "semeion" / "semeion.data.gz").read_bytes())
+    assert hashlib.md5(content).hexdigest() == "cb545d371d2ce14ec121470795a77432"
+    rows = torch.tensor([[float(x) for x in row.split()] for row in content.splitlines()])[797:]
+    scans, labels = rows[:, :256].view(-1, 1, 16, 16), rows[:, 256:].argmax(dim=1)
+    prepared = torch.zeros(len(scans), 1, 28, 28)  # what is refused stays blank
+    for image, scan in zip(prepared, F.pad(scans, [2, 2, 2, 2]), strict=True):
+        with contextlib.suppress(ValueError):
+            image[:] = prepare(scan)
+    assert accuracy(prepared, labels) >= 0.88
+    with torch.inference_mode():
+        first, second = NETWORK(prepared).topk(2, dim=1).values.unbind(dim=1)
+    assert (first - second).min() > 1e-4
 
 
 @pytest.mark.parametrize("ink", ["dark", "light"])
@@ -288,3 +301,14 @@ def test_a_photo_that_ends_too_early_is_named(tmp_path):
 def test_a_path_that_leads_nowhere_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.jpg"):
         prepare(tmp_path / "nothing.jpg")
+
+
+def test_no_ink_at_all_is_no_digit():
+    with pytest.raises(ValueError, match="no digit found"):
+        cut_digits(np.zeros((50, 50), bool))
+
+
+def test_the_helper_alone_loads_nothing_that_only_pictures_need():
+    program = "import sys, mnist_helpers; print({'skimage', 'scipy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr

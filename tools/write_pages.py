@@ -1,6 +1,6 @@
 """Write the executed notebooks of a folder as HTML pages that ask no network, and their index.
 
-    python pages/write.py executed
+    python tools/write_pages.py FOLDER
 
 Formulas become MathML, which browsers typeset by themselves; pictures are embedded; links between
 notebooks lead to the pages; the index shows the map of the README, with each one's last figure.
@@ -16,6 +16,7 @@ from jinja2 import DictLoader
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,33 +76,53 @@ class Renderer(IPythonRenderer):
         return super().link(text, re.sub(r"\.ipynb(?=$|#)", ".html", url), title)
 
 
-def write(folder: Path) -> None:
+def make_exporter() -> HTMLExporter:
     renderer = Renderer(escape=False, embed_images=True, path=str(ROOT))
-    exporter = HTMLExporter(
+    return HTMLExporter(
         config=Config(CoalesceStreamsPreprocessor={"enabled": True}),
         extra_loaders=[DictLoader({"page": PAGE})],
         template_file="page",
         filters={"markdown2html": MarkdownWithMath(renderer=renderer).render},
     )
+
+
+def title_of(notebook: NotebookNode) -> str:
+    first_line, _, _ = notebook.cells[0].source.partition("\n")
+    return first_line.strip("# ")
+
+
+def question_of(name: str) -> str:
+    """Return what the README's map says of a notebook; nothing, if it is not in the map."""
+    row = re.search(rf"\(notebooks/{re.escape(name)}\) \| (.*?) \|", README)
+    return row[1] if row else ""
+
+
+def last_figure(notebook: NotebookNode) -> str:
+    """Return the last figure as an HTML image; nothing, if there is none."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    if not figures:
+        return ""
+    return f'<img src="data:image/png;base64,{figures[-1]}" alt="">'
+
+
+def write(folder: Path) -> None:
+    """Write a page beside each notebook of the folder, and the index of all."""
+    exporter = make_exporter()
     cards = []
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        title = notebook.cells[0].source.partition("\n")[0].strip("# ")
-        page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
-        path.with_suffix(".html").write_text(page, encoding="utf-8")
-
-        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        figures = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-        question = re.search(rf"\(notebooks/{re.escape(path.name)}\) \| (.*?) \|", README)
-        card = {
-            "page": path.with_suffix(".html").name,
-            "picture": "".join(
-                f'<img src="data:image/png;base64,{figure}" alt="">' for figure in figures[-1:]
-            ),
-            "title": escape(title),
-            "question": escape(question[1]) if question else "",  # a notebook of the reader's own
-        }
-        cards.append(CARD.format(**card))
+        title = title_of(notebook)
+        html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+        page = path.with_suffix(".html")
+        page.write_text(html, encoding="utf-8")
+        card = CARD.format(
+            page=page.name,
+            picture=last_figure(notebook),
+            title=escape(title),
+            question=escape(question_of(path.name)),
+        )
+        cards.append(card)
     (folder / "index.html").write_text(INDEX.format(cards="\n".join(cards)), encoding="utf-8")
 
 

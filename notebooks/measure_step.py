@@ -1,0 +1,92 @@
+"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 08.
+
+    torchrun ... measure_step.py FILE
+
+Process 0 writes the medians to FILE, in seconds, as JSON. The network is built without the helper
+module, so that the processes start quickly.
+"""
+
+import json
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+NUM_ROUNDS = 5  # the kinds of work take turns, so that a busy moment slows one turn of each
+REPEATS = 40  # of a kind of work in a round
+REPEATS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
+
+BATCH_SIZES = (64, 1024)
+NUM_GRADIENTS = (1, 100_000, 300_000, 717_210)  # of which the last is all of the network's
+
+
+def main(path: Path) -> None:
+    dist.init_process_group("gloo")
+    work = kinds_of_work()
+    seconds = {name: [] for name in work}
+    for _ in range(NUM_ROUNDS):
+        for name in work:
+            dist.barrier()  # all begin together
+            if name.startswith("together") or name.startswith("all-reduce") or is_first():
+                seconds[name] += measure(work[name], repeats_of(name))
+    if is_first():
+        medians = {name: median(times) for name, times in seconds.items()}
+        path.write_text(json.dumps(medians), encoding="utf-8")
+    os._exit(0)  # a normal exit would abort if a thread of gloo's still holds a tensor
+
+
+def is_first() -> bool:
+    return dist.get_rank() == 0
+
+
+def kinds_of_work() -> dict:
+    """Return a function for each kind of work, by its name and its size."""
+    hidden = [nn.ReLU(), nn.Dropout(0.25)]
+    layers = [nn.Linear(784, 784), *hidden, nn.Linear(784, 128), *hidden, nn.Linear(128, 10)]
+    model = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+    work = {}
+    for batch_size in (16, *BATCH_SIZES):
+        work[f"alone {batch_size}"] = partial(training_step, model, optimizer, batch_size)
+    work["update 1"] = optimizer.step
+    if dist.get_world_size() == 2:
+        shared_model = nn.parallel.DistributedDataParallel(model)
+        for batch_size in BATCH_SIZES:
+            half = batch_size // 2
+            work[f"together {batch_size}"] = partial(training_step, shared_model, optimizer, half)
+        for num in NUM_GRADIENTS:
+            work[f"all-reduce {num}"] = partial(dist.all_reduce, torch.zeros(num))
+    return work
+
+
+def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, num_images: int) -> None:
+    images = torch.ones(num_images, 784)
+    labels = torch.arange(num_images) % 10
+    loss = nn.functional.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def repeats_of(name: str) -> int:
+    return REPEATS_OF_LARGE_BATCHES if name.endswith("1024") else REPEATS
+
+
+def measure(run, repeats: int) -> list[float]:
+    """Return the seconds that each run takes."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""Other processes, for tests that kill them or let them work together, and what they do.
+
+All are forked from one process that has imported what they need, so that each starts at once.
+"""
+
+import itertools
+import os
+import runpy
+import sys
+import tempfile
+import time
+from functools import cache
+from multiprocessing import get_context, set_forkserver_preload
+from pathlib import Path
+
+from torch import nn
+from torch.distributed import run as distributed_run
+from torchvision.datasets import MNIST
+
+import mnist_helpers
+from mnist_helpers import Network, load_mnist, save_checkpoint
+
+SCRIPT = str(mnist_helpers.ROOT / "notebooks" / "train_distributed.py")
+
+
+@cache
+def server():
+    """Start the process that all others are forked from, and wait for its imports."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["processes"])
+    first = context.Process(target=time.sleep, args=(0,))
+    first.start()
+    first.join()
+    return context
+
+
+def start(target, *args):
+    process = server().Process(target=target, args=args)
+    process.start()
+    return process
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def load_in(folder: Path, temporary: Path | None = None) -> None:
+    """Load both parts from a data folder, without a network."""
+    mnist_helpers.DATA_DIR = folder
+    MNIST.mirrors = ["http://127.0.0.1:9/"]  # nobody answers there
+    if temporary is not None:
+        tempfile.tempdir = str(temporary)
+    assert load_mnist(train=True).data.shape == (60_000, 28, 28)
+    assert load_mnist(train=False).data.shape == (10_000, 28, 28)
+
+
+def load_as_nobody(folder: Path) -> None:
+    load_in(folder)  # imports what it needs, which "nobody" may not be allowed to read
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # nothing is read-only to root
+        os.setuid(65534)
+    assert not os.access(folder, os.W_OK)
+    load_in(folder)
+
+
+# Checkpoints --------------------------------------------------------------------------------------
+
+
+def save_for_ever(path: Path) -> None:
+    """Save a network of zeros and one of ones by turns."""
+    models = [Network(), Network()]
+    for value, model in enumerate(models):
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, value)
+    for model in itertools.cycle(models):
+        save_checkpoint(model, path)
+
+
+# Training together --------------------------------------------------------------------------------
+
+
+def run_script(environment: dict, arguments: list[str]) -> None:
+    os.environ |= environment
+    sys.argv = [SCRIPT, *arguments]
+    runpy.run_path(SCRIPT, run_name="__main__")
+
+
+def torchrun(output: Path, arguments: list[str]) -> None:
+    """What the command torchrun does, but its workers too are forked from a process that is ready.
+
+    This one is the leader of a process group, so that nothing it has started outlives the test.
+    """
+    os.setsid()
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    # Workers that are started anew must not read from the store where to find the old ones.
+    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    set_forkserver_preload(["mnist_helpers"])
+    distributed_run.main(["--run-path", "--start-method=forkserver", *arguments])

@@ -1,0 +1,292 @@
+"""The data: the real MNIST or an error that names the fault, split and batched as documented."""
+
+import gzip
+import hashlib
+import os
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from functools import cache
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import processes
+import pytest
+import torch
+from damage import corrupted
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import MNIST
+from torchvision.transforms import ToTensor
+
+import mnist_helpers
+from mnist_helpers import DATA_DIR, load_mnist, make_loaders
+
+RAW = DATA_DIR / "MNIST" / "raw"
+NAMES = [name for name, _ in MNIST.resources]
+
+
+# What is loaded -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train, prefix", [(True, "train"), (False, "t10k")])
+def test_load_mnist_gives_the_archives_pixels_and_labels(train, prefix):
+    mnist = load_mnist(train)
+    images = gzip.decompress((RAW / f"{prefix}-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((RAW / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
+    assert mnist.data.numpy().tobytes() == images
+    assert mnist.targets.byte().numpy().tobytes() == labels
+
+
+def test_the_archives_readme_states_their_sizes_and_checksums():
+    table = [line for line in (RAW / "README.md").read_text("utf-8").splitlines() if ".gz`" in line]
+    assert len(table) == 4
+    for line in table:
+        name, size, md5, extracted_size, sha256 = line.strip("| ").replace("`", "").split(" | ")
+        archive = (RAW / name).read_bytes()
+        extracted = gzip.decompress(archive)
+        assert (size, md5) == (f"{len(archive):,}", hashlib.md5(archive).hexdigest())
+        assert extracted_size == f"{len(extracted):,}"
+        assert sha256 == hashlib.sha256(extracted).hexdigest()
+
+
+# The loaders --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def load_once(monkeypatch):
+    """Have make_loaders load each part once in a test that calls it several times."""
+    monkeypatch.setattr(mnist_helpers, "load_mnist", cache(load_mnist))
+
+
+def rows(images, labels):
+    """Each image (28, 28) of bytes with its label as one string of bytes, as a set."""
+    pairs = zip(images.numpy(), labels.tolist(), strict=True)
+    return {image.tobytes() + bytes([label]) for image, label in pairs}
+
+
+def test_the_split_is_disjoint_and_covers_the_training_images(loaders):
+    mnist = load_mnist(train=True)
+    everything = rows(mnist.data, mnist.targets)
+    assert len(everything) == 60_000  # no training image of MNIST occurs twice
+    train, val = (
+        rows((loader.dataset.tensors[0] * 255).round().byte(), loader.dataset.tensors[1])
+        for loader in loaders[:2]
+    )
+    assert (len(train), len(val)) == (48_000, 12_000)
+    assert train | val == everything
+
+
+def test_the_seed_decides_split_and_order(load_once):
+    def first_epoch(seed):
+        train_loader, val_loader, _ = make_loaders(seed=seed)
+        return torch.cat([labels for _, labels in train_loader]), val_loader.dataset.tensors[0]
+
+    order, val = first_epoch(seed=0)
+    same_order, same_val = first_epoch(seed=0)
+    other_order, other_val = first_epoch(seed=1)
+    assert torch.equal(order, same_order) and torch.equal(val, same_val)
+    assert not torch.equal(order, other_order) and not torch.equal(val, other_val)
+
+
+def test_every_epoch_shuffles_anew_and_shows_each_training_image_once(loaders):
+    train_loader = loaders[0]
+    shown = [torch.cat([images.sum(dim=(1, 2, 3)) for images, _ in train_loader]) for _ in range(2)]
+    assert not torch.equal(shown[0], shown[1])
+    every_image = train_loader.dataset.tensors[0].sum(dim=(1, 2, 3)).sort().values
+    for epoch in shown:
+        assert torch.equal(epoch.sort().values, every_image)
+
+
+@pytest.mark.parametrize("number", [int, np.int64])
+def test_validation_fraction_and_batch_size_are_followed(load_once, number):
+    train_loader, val_loader, _ = make_loaders(batch_size=number(100), validation_fraction=0.1)
+    assert (len(train_loader.dataset), len(val_loader.dataset)) == (54_000, 6_000)
+    assert len(next(iter(train_loader))[0]) == 100
+
+
+def test_batches_equal_those_of_torchvisions_own_pipeline():
+    ours = make_loaders(seed=3)
+    # The recipe that everyone copies: ToTensor for each image, collated by the DataLoader.
+    train_mnist, test_mnist = load_mnist(train=True), load_mnist(train=False)
+    train_mnist.transform = test_mnist.transform = ToTensor()
+    # The indices: one permutation, validation images first.
+    generator = torch.Generator().manual_seed(3)
+    order = torch.randperm(60_000, generator=generator).tolist()
+    train, val = Subset(train_mnist, order[12_000:]), Subset(train_mnist, order[:12_000])
+    theirs = [
+        DataLoader(train, 32, shuffle=True, generator=generator),
+        DataLoader(val, 32),
+        DataLoader(test_mnist, 32),
+    ]
+    for our_loader, their_loader in zip(ours, theirs, strict=True):
+        assert isinstance(our_loader, DataLoader) and our_loader.batch_size == 32
+        assert len(our_loader) == len(their_loader)
+        for _, our_batch, their_batch in zip(range(40), our_loader, their_loader, strict=False):
+            for our_tensor, their_tensor in zip(our_batch, their_batch, strict=True):
+                assert our_tensor.dtype == their_tensor.dtype
+                assert torch.equal(our_tensor, their_tensor)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"batch_size": b} for b in (0, -1, 2.5, "32")]
+    + [{"validation_fraction": f} for f in (0, 1, -0.1, 80, float("nan"), "0.2")],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_named(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name} must"):
+        make_loaders(**setting)
+
+
+# Faults -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def good():
+    """The real MNIST, verified by the test of the archives: images and labels of both parts."""
+    return {train: (load_mnist(train).data, load_mnist(train).targets) for train in (True, False)}
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    """A data folder as in a fresh clone, an empty temporary folder, and no network."""
+    processes.server()  # while the temporary folder is still the usual one
+    folder = tmp_path / "data" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        shutil.copy(RAW / name, folder)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(mnist_helpers, "DATA_DIR", tmp_path / "data")
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody answers there
+    return folder
+
+
+def is_good(good, train=False):
+    mnist = load_mnist(train)
+    images, labels = good[train]
+    return torch.equal(mnist.data, images) and torch.equal(mnist.targets, labels)
+
+
+def test_a_fresh_clone_loads_and_nothing_extracted_stays(raw, good, tmp_path):
+    assert is_good(good, train=True) and is_good(good, train=False)
+    assert sorted(path.name for path in raw.iterdir()) == sorted(NAMES)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["flip a bit", "truncate", "swap", "missing"])
+def test_a_bad_archive_without_a_network_is_named_with_what_to_do(raw, name, kind):
+    other = (RAW / NAMES[NAMES.index(name) - 1]).read_bytes()
+    if kind == "missing":
+        (raw / name).unlink()
+    else:
+        (raw / name).write_bytes(corrupted((raw / name).read_bytes(), kind, 0.5, 1, 3, other))
+    before = {path.name: path.read_bytes() for path in raw.iterdir()}
+    with pytest.raises(RuntimeError) as error:
+        load_mnist(train=name.startswith("t10k"))  # also the part that is not bad
+    assert f"{name} in {raw} missing or damaged: call `git restore data`" in str(error.value)
+    assert not any(other in str(error.value) for other in NAMES if other != name)
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
+
+
+def test_torchvisions_download_stands_in_for_a_bad_archive(raw, good, monkeypatch):
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=RAW)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    archive = raw / "t10k-labels-idx1-ubyte.gz"
+    archive.write_bytes(b"not an archive")
+    try:
+        assert is_good(good)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert archive.read_bytes() == b"not an archive"  # data/ is never written to
+
+
+def test_a_temporary_folder_without_room_is_not_called_damaged_data(raw, good, tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(RuntimeError, match=r"TMPDIR.*80 MB.*File too large") as error:
+            load_mnist(train=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "damaged" not in str(error.value)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert is_good(good)
+
+
+def test_a_temporary_folder_that_is_not_there_is_named(raw, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(RuntimeError, match=r"TMPDIR.*none") as error:
+        load_mnist(train=False)
+    assert "damaged" not in str(error.value)
+
+
+def test_files_that_an_old_torchvision_left_are_not_read(raw, good):
+    wrong = (torch.zeros(10_000, 28, 28, dtype=torch.uint8), torch.zeros(10_000, dtype=torch.int64))
+    processed = raw.parent / "processed"
+    processed.mkdir()
+    torch.save(wrong, processed / "training.pt")
+    torch.save(wrong, processed / "test.pt")
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"extracted once")
+    assert is_good(good)
+
+
+def test_nobody_elses_folder_in_the_temporary_folder_is_touched(raw, good, tmp_path):
+    """Such as an unpacked download of this repository, whose name begins as ours do."""
+    theirs = tmp_path / "temporary" / "mnist-notebooks-main"
+    theirs.mkdir()
+    (theirs / "README.md").write_text("years of work")
+    os.utime(theirs, (time.time() - 100_000,) * 2)
+    assert is_good(good)
+    assert (theirs / "README.md").read_text() == "years of work"
+    assert list((tmp_path / "temporary").iterdir()) == [theirs]
+
+
+def test_eight_processes_load_at_once(raw):
+    loading = [processes.start(processes.load_in, raw.parent.parent) for _ in range(8)]
+    for each in loading:
+        each.join(timeout=120)
+    assert [each.exitcode for each in loading] == [0] * 8
+
+
+def test_a_kill_at_any_moment_of_a_load_loses_nothing(raw, good, tmp_path):
+    before = {path.name: path.read_bytes() for path in raw.iterdir()}
+    moments, killed = random.Random(0), 0
+    while killed < 10:
+        loading = processes.start(processes.load_in, raw.parent.parent, tmp_path / "temporary")
+        time.sleep(moments.uniform(0, 0.5))
+        loading.kill()
+        loading.join()
+        killed += loading.exitcode == -signal.SIGKILL
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
+    assert is_good(good)
+
+
+def test_a_read_only_clone_loads(raw):
+    with tempfile.TemporaryDirectory(dir="/tmp" if os.name == "posix" else None) as folder:
+        data = Path(folder, "data")  # outside of pytest's folder, which only we may enter
+        shutil.copytree(raw.parent.parent, data)
+        for path in [data, *data.rglob("*")]:
+            os.chmod(path, 0o555)
+        os.chmod(folder, 0o555)
+        loading = processes.start(processes.load_as_nobody, data)
+        loading.join(timeout=60)
+        for path in [folder, data, *data.rglob("*")]:
+            os.chmod(path, 0o755)
+    assert loading.exitcode == 0

@@ -1,0 +1,106 @@
+"""Evaluation: losses and accuracies against calculations made another way."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from mnist_helpers import Network, accuracy_by_digit, evaluate
+
+IMAGES = torch.rand(4, 1, 28, 28)
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+class Recorded(nn.Module):
+    """A model that gives fixed log-probabilities, found by pixel 0: 0.07 is number 7."""
+
+    def __init__(self, log_probs):
+        super().__init__()
+        self.log_probs = log_probs
+
+    def forward(self, images):
+        assert not self.training, "evaluate must switch dropout off"
+        return self.log_probs[(100 * images[:, 0, 0, 0]).round().long()]
+
+
+def test_evaluate_is_right_with_a_last_batch_of_16():
+    generator = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(80, 10, generator=generator).mul(5).log_softmax(dim=1)
+    labels = torch.randint(10, (80,), generator=generator)
+    images = (torch.arange(80) / 100)[:, None, None, None].expand(80, 1, 28, 28)
+    model = Recorded(log_probs).train()
+    loader = DataLoader(TensorDataset(images, labels), batch_size=32)  # 32 + 32 + 16
+    loss, predicted, true = evaluate(model, loader, nn.NLLLoss())
+    exact = -log_probs.double().numpy()[np.arange(80), labels.numpy()].mean()
+    batch_means = [
+        -log_probs[i : i + 32][range(len(labels[i : i + 32])), labels[i : i + 32]].mean()
+        for i in (0, 32, 64)
+    ]
+    assert loss == pytest.approx(exact, rel=1e-6)
+    assert loss != pytest.approx(sum(batch_means).item() / 3, rel=1e-3)  # the common mistake
+    assert predicted.tolist() == log_probs.numpy().argmax(axis=1).tolist()
+    assert true.tolist() == labels.tolist()
+    assert model.training, "the training mode must be put back"
+
+
+def test_accuracy_by_digit_counts_as_by_hand():
+    labels = torch.tensor([0, 0, 1, 9, 9, 9, 3])
+    predicted = torch.tensor([0, 1, 1, 9, 3, 9, 9])
+    correct, total = accuracy_by_digit(predicted, labels)
+    assert correct.tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert total.tolist() == [2, 1, 0, 1, 0, 0, 0, 0, 0, 3]
+
+
+@pytest.mark.parametrize("shapes", [((3,), (2,)), ((2, 1), (2, 1)), ((), ())])
+def test_accuracy_by_digit_names_shapes_that_do_not_fit(shapes):
+    with pytest.raises(ValueError, match=r"shape \(N,\)"):
+        accuracy_by_digit(*(torch.zeros(shape, dtype=torch.int64) for shape in shapes))
+
+
+@pytest.mark.parametrize("labels", [LABELS + 7, LABELS - 1, LABELS.float()])
+def test_wrong_labels_are_named(labels):
+    with pytest.raises(ValueError, match="labels must be integers from 0 to 9"):
+        evaluate(Network(), DataLoader(TensorDataset(IMAGES, labels)), nn.NLLLoss())
+    for arguments in [(labels, LABELS), (LABELS, labels)]:
+        with pytest.raises(ValueError, match="labels must be integers from 0 to 9"):
+            accuracy_by_digit(*arguments)
+
+
+def test_an_error_in_evaluate_puts_the_training_mode_back():
+    model = Network().train()
+    with pytest.raises(ValueError):
+        evaluate(model, DataLoader(TensorDataset(IMAGES, LABELS + 9)), nn.NLLLoss())
+    assert model.training
+
+
+def test_an_empty_loader_is_named():
+    with pytest.raises(ValueError, match="no images"):
+        evaluate(Network(), DataLoader(TensorDataset(IMAGES[:0], LABELS[:0])), nn.NLLLoss())
+
+
+@pytest.mark.parametrize(
+    "images",
+    [IMAGES * 255, (IMAGES * 255).byte(), IMAGES - 0.5, IMAGES * torch.nan],
+    ids=["up to 255", "bytes", "negative", "nan"],
+)
+def test_pixels_out_of_range_are_named(images):
+    loader = DataLoader(TensorDataset(images, LABELS))
+    with pytest.raises(ValueError, match=r"\[0, 1\], not .*divide by 255"):
+        evaluate(Network(), loader, nn.NLLLoss())
+
+
+def test_pixels_of_0_and_1_are_in_range():
+    images = torch.stack([torch.zeros(1, 28, 28), torch.ones(1, 28, 28)])
+    evaluate(Network(), DataLoader(TensorDataset(images, LABELS[:2])), nn.NLLLoss())
+
+
+def test_another_network_with_other_images_is_evaluated_too():
+    """Nothing here is about 28 × 28 pixels or one channel."""
+    colour = torch.rand(4, 3, 8, 8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 10), nn.LogSoftmax(dim=1))
+    loss, predicted, labels = evaluate(
+        model, DataLoader(TensorDataset(colour, LABELS)), nn.NLLLoss()
+    )
+    assert loss == pytest.approx(-model(colour)[range(4), LABELS].mean().item(), rel=1e-5)
+    assert predicted.shape == (4,) and torch.equal(labels, LABELS)

@@ -1,0 +1,146 @@
+"""Notebook 03's loop, taken from its cell: an interrupt or a bad loss leaves the best weights."""
+
+import math
+import sys
+import types
+
+import pytest
+import torch
+from cells import source_of
+from torch import nn
+from tqdm import tqdm
+
+from mnist_helpers import Network, evaluate, load_checkpoint, save_checkpoint
+
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+class Batches(list):
+    """A loader that hands out its batches, and raises or spoils one of them in a given epoch."""
+
+    def __init__(self, fault=None, in_epoch=2, in_batch=3):
+        images, labels = torch.rand(5, 32, 1, 28, 28), torch.randint(10, (5, 32))
+        super().__init__(zip(images, labels, strict=True))
+        self.fault, self.in_epoch, self.in_batch, self.epoch = fault, in_epoch, in_batch, 0
+        self.dataset = range(160)
+
+    def __iter__(self):
+        self.epoch += 1
+        for number, (images, labels) in enumerate(super().__iter__(), 1):
+            if (self.epoch, number) == (self.in_epoch, self.in_batch):
+                if self.fault is KeyboardInterrupt:
+                    raise KeyboardInterrupt
+                images = images * torch.nan
+            yield images, labels
+
+
+@pytest.fixture
+def training(tmp_path):
+    """What the training loop of notebook 03 works with, on a few random images."""
+    model = Network()
+    helper = types.SimpleNamespace(
+        evaluate=evaluate,
+        save_checkpoint=save_checkpoint,
+        CHECKPOINT_PATH=tmp_path / "weights.pth",
+    )
+    return {
+        "sys": sys,
+        "math": math,
+        "torch": torch,
+        "tqdm": tqdm,
+        "mnist": helper,
+        "device": "cpu",
+        "num_epochs": 4,
+        "num_train": 160,
+        "train_loader": Batches(in_epoch=None),
+        "val_loader": Batches(in_epoch=None),
+        "model": model,
+        "loss_fn": nn.NLLLoss(),
+        "optimizer": torch.optim.Adam(model.parameters(), lr=0.0001),
+        "train_losses": [],
+        "val_losses": [],
+        "val_accuracies": [],
+    }
+
+
+def run_loop(training):
+    exec(source_of("03", "for epoch in range"), training)
+
+
+def lengths(training):
+    return [len(training[name]) for name in ("train_losses", "val_losses", "val_accuracies")]
+
+
+def test_after_an_interrupt_the_best_weights_are_there_and_the_loop_goes_on(training):
+    training["train_loader"] = Batches(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(training)
+    assert lengths(training) == [1, 1, 1]
+    load_checkpoint(Network(), training["mnist"].CHECKPOINT_PATH)
+    healthy = {"train_losses": [0.9], "val_losses": [0.9]}
+    exec(source_of("03", "best_epoch ="), training | healthy)
+    run_loop(training)
+    assert lengths(training) == [4, 4, 4] and training["epoch"] == 4
+
+
+def test_an_interrupt_while_validating_keeps_the_lists_equally_long(training):
+    class Interrupting(Batches):
+        def __iter__(self):
+            self.epoch += 1
+            if self.epoch == 3:
+                raise KeyboardInterrupt
+            return list.__iter__(self)
+
+    training["val_loader"] = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(training)
+    assert lengths(training) == [2, 2, 2]
+
+
+def test_an_interrupt_while_saving_never_claims_what_is_not_on_disk(training):
+    def interrupted_before(model, path):
+        if path.exists():
+            raise KeyboardInterrupt
+        save_checkpoint(model, path)
+
+    training["mnist"].save_checkpoint = interrupted_before
+    training["mnist"].evaluate = lambda *_: (1 / (1 + len(training["val_losses"])), LABELS, LABELS)
+    with pytest.raises(KeyboardInterrupt):  # in epoch 2, whose loss is lower
+        run_loop(training)
+    assert lengths(training) == [1, 1, 1]
+
+
+def test_the_loop_run_again_does_not_replace_a_better_checkpoint(training):
+    run_loop(training)
+    before = training["mnist"].CHECKPOINT_PATH.read_bytes()
+    training["num_epochs"] = 6
+    training["mnist"].evaluate = lambda *_: (max(training["val_losses"]) + 1, LABELS, LABELS)
+    run_loop(training)
+    assert lengths(training) == [6, 6, 6]
+    assert training["mnist"].CHECKPOINT_PATH.read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(training):
+    training["train_loader"] = Batches("NaN")
+    run_loop(training)
+    assert lengths(training) == [4, 4, 4] and math.isnan(training["val_losses"][-1])
+    load_checkpoint(
+        Network(), training["mnist"].CHECKPOINT_PATH
+    )  # refuses values that are not finite
+    with pytest.raises(AssertionError, match="lower the learning rate"):
+        exec(source_of("03", "best_epoch ="), training)
+
+
+@pytest.mark.parametrize(
+    "losses, advice",
+    [
+        ([], "run the loop"),
+        ([0.5, 700.0], "learning rate"),
+        ([0.1] * 4, "the recipe"),  # the training loss doesn't fall
+        ([0.9, 0.5, 0.3, 0.2], "the recipe"),  # the validation loss stays high
+    ],
+)
+def test_the_cell_after_the_loop_says_what_to_do(training, losses, advice):
+    training |= {"train_losses": losses, "val_losses": losses}
+    with pytest.raises(AssertionError, match=advice):
+        exec(source_of("03", "best_epoch ="), training)
