@@ -17,10 +17,9 @@ from torch import Tensor
 
 from mnist_helpers import AUGMENTED_PATH, Network, load_checkpoint
 
-# The side to which a picture is scaled, in pixels. A digit needs about ten times the 20 that remain
-# of it in the end; a line of ten digits needs more.
-DIGIT_SIDE = 200
-LINE_SIDE = 1000
+# To how many pixels the longer side of a picture is scaled.
+DIGIT_SIDE = 200  # ten times the 20 pixels that a digit has in the end, so that its edge is fine
+LINE_SIDE = 1000  # a line of ten digits has some 100 for each
 
 
 def prepare(picture) -> Tensor:
@@ -33,6 +32,7 @@ def prepare(picture) -> Tensor:
         A float32 tensor of shape (1, 28, 28), 0 (paper) to 1 (ink).
 
     Raises:
+        FileNotFoundError: there is no file of this path.
         ValueError: the picture can't be read, shows no digit, or shows more than one.
     """
     images = cut_digits(find_ink(load_grey(picture, DIGIT_SIDE)))
@@ -45,19 +45,28 @@ def prepare(picture) -> Tensor:
 def read_digits(picture) -> list[tuple[int, float]]:
     """Read a line of digits, from left to right, with the weights that notebook 06 trained.
 
-    Takes what ``prepare`` takes, and raises its errors. Returns each digit and its probability.
+    Args:
+        picture: a path, a PIL image, or an array as ``load_grey`` takes it.
+
+    Returns:
+        Each digit and its probability.
+
+    Raises:
+        FileNotFoundError: there is no file of this path.
+        ValueError: the picture can't be read, shows no digit, or several lines of them.
     """
     model = Network().eval()
     load_checkpoint(model, AUGMENTED_PATH)
     images = cut_digits(find_ink(load_grey(picture, LINE_SIDE)))
-    probabilities, digits = model(images).exp().max(dim=1)
+    log_probs = model(images)  # (N, 10)
+    probabilities, digits = log_probs.exp().max(dim=1)
     return list(zip(digits.tolist(), probabilities.tolist(), strict=True))
 
 
 # From a picture to grey values --------------------------------------------------------------------
 
 MIN_SIDE = 8  # pixels; in fewer no digit can be told from another
-LUMINANCE = np.float32([0.2125, 0.7154, 0.0721])  # of red, green, blue, by ITU-R BT.709
+LUMINANCE = np.float32([0.2125, 0.7154, 0.0721])  # of red, green, blue; as in skimage's rgb2gray
 
 
 def load_grey(picture, side: int) -> np.ndarray:
@@ -75,24 +84,24 @@ def load_grey(picture, side: int) -> np.ndarray:
     if isinstance(picture, str | os.PathLike):
         picture = open_picture(picture)
     if isinstance(picture, Image.Image):
-        picture = ImageOps.exif_transpose(picture)  # as the camera was held
-        has_more_than_8_bits = picture.mode.startswith(("I", "F"))
-        if not has_more_than_8_bits:
-            picture = picture.convert("RGBA")
-            picture.thumbnail((side, side))
+        picture = reduce_picture(picture, side)
     pixels = np.squeeze(np.asarray(picture, dtype=np.float32))
-    grey = pixels
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        grey = pixels[..., :3] @ LUMINANCE
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        white = pixels.max() or 1  # of this picture's range: 255, or 1.0
-        grey = lay_on_paper(grey, pixels[..., 3] / white, white)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if channels == 3:
+        grey = pixels @ LUMINANCE
+    elif channels == 4:
+        white = pixels.max()  # of this picture's range: 255, say, or 1.0
+        grey = lay_on_paper(pixels[..., :3] @ LUMINANCE, pixels[..., 3], white)
+    else:
+        grey = pixels
     if grey.ndim != 2 or min(grey.shape) < MIN_SIDE or not np.isfinite(grey).all():
         raise ValueError(
             f"a picture has finite pixels of shape (H, W), (H, W, 3) or (H, W, 4), {MIN_SIDE} × "
             f"{MIN_SIDE} or more; this one has shape {pixels.shape}"
         )
-    height, width = (max(MIN_SIDE, round(side * length / max(grey.shape))) for length in grey.shape)
+    scale = side / max(grey.shape)
+    height = max(MIN_SIDE, round(scale * grey.shape[0]))  # a long thin picture gets a bit wider
+    width = max(MIN_SIDE, round(scale * grey.shape[1]))
     return resize(grey, height, width)
 
 
@@ -100,46 +109,68 @@ def open_picture(path: str | os.PathLike) -> Image.Image:
     """Open a file and read all of it; a ValueError names one that is damaged or no picture."""
     content = io.BytesIO(Path(path).read_bytes())
     try:
-        return ImageOps.exif_transpose(Image.open(content))  # reads the pixels too
+        picture = Image.open(content)
+        picture.load()
+        return ImageOps.exif_transpose(picture)  # upright, as the camera was held
     except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"{path} can't be read: save it as JPEG or PNG ({error})") from error
 
 
-def lay_on_paper(grey: np.ndarray, opacity: np.ndarray, white: float) -> np.ndarray:
+def reduce_picture(picture: Image.Image, side: int) -> Image.Image:
+    """Return the picture upright and no larger than needed, in a mode that becomes an array."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(
+        ("I", "F")
+    ):  # grey values of 16 or 32 bits: no other mode holds them
+        return picture
+    picture = picture.convert("RGBA")
+    picture.thumbnail((side, side))
+    return picture
+
+
+def lay_on_paper(grey: np.ndarray, alpha: np.ndarray, white: float) -> np.ndarray:
     """Fill what is transparent with the paper that the ink calls for: dark under light ink."""
-    above_middle = 2 * grey - white
+    if white == 0:  # all is black, and transparent
+        return grey
+    opacity = alpha / white
+    above_middle = 2 * grey - white  # positive where the ink is light
     is_light_ink = np.mean(opacity * above_middle) > 0
     paper = 0 if is_light_ink else white
     return opacity * grey + (1 - opacity) * paper
 
 
 def resize(grey: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scale by Pillow's bicubic filter, which also smooths what it makes smaller."""
     picture = Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
     return np.asarray(picture.resize((width, height)))
 
 
 # From grey values to ink --------------------------------------------------------------------------
 
-DARK_INK = (
-    0.95  # the quantile of the inked pixels' depths that stands for the full depth of the ink
-)
-MIN_NOISES = 4  # ink is deeper than paper by this many standard deviations of the paper
-MIN_CONTRAST = 0.2  # ... and by this share of the range of grey values: else all is shadow
+# The depth that the full ink has: that of nearly its darkest pixels. The very darkest may be noise.
+INK_QUANTILE = 0.95
+# Ink must be this many standard deviations of the paper deeper than the paper. Pure noise that
+# Otsu's threshold has cut in two, be it normal or uniform, comes to 3.5 at most.
+MIN_NOISES = 4
+# Ink must be deeper than the paper by this share of the range of grey values. The unevenness that a
+# shadow leaves in the depth is less.
+MIN_CONTRAST = 0.2
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray:
     """Return where ink is, bool of shape (H, W): not in shadows, nor on ruled lines.
 
-    The depth of the ink is the paper's grey value minus the pixel's. Whatever is deeper than half
-    of the ink is ink; ruled lines are fainter than that. A ValueError says that no ink stands out.
+    The depth of a pixel is the paper's grey value there minus its own. A pixel is ink if its depth
+    is more than half-way from the paper's to that of the full ink; ruled lines are fainter. A
+    ValueError says that no ink stands out.
     """
     grey = as_dark_ink(grey)
     depth = grey_of_paper(grey) - grey
-    dark = depth > filters.threshold_otsu(depth)  # parts the depths in two groups, far apart
+    dark = depth > filters.threshold_otsu(depth)  # splits the depths in two groups, far apart
     if not stands_out(depth, dark, value_range=np.ptp(grey)):
         raise ValueError("no ink stands out from the paper: the page is blank, or all noise")
     paper_depth = np.median(depth[~dark])
-    ink_depth = np.quantile(depth[dark], DARK_INK)
+    ink_depth = np.quantile(depth[dark], INK_QUANTILE)
     return depth > (paper_depth + ink_depth) / 2
 
 
@@ -147,7 +178,9 @@ def as_dark_ink(grey: np.ndarray) -> np.ndarray:
     """Return the picture, or its negative if its ink is light."""
     frame = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])  # mostly paper
     paper = np.median(frame)
-    is_light_ink = grey.max() - paper > paper - grey.min()
+    lightest_above = grey.max() - paper
+    darkest_below = paper - grey.min()
+    is_light_ink = lightest_above > darkest_below
     return -grey if is_light_ink else grey
 
 
@@ -156,7 +189,7 @@ def grey_of_paper(grey: np.ndarray) -> np.ndarray:
 
     A closing paints over whatever is narrower than its window, as strokes are, and leaves shadows.
     """
-    window = odd(min(grey.shape) // 2)  # wider than any stroke
+    window = odd(min(grey.shape) // 2)  # a stroke half as wide as the picture would be no stroke
     return morphology.closing(grey, np.ones((window, window)))
 
 
@@ -177,14 +210,15 @@ def stands_out(depth: np.ndarray, dark: np.ndarray, value_range: float) -> bool:
 # From ink to images -------------------------------------------------------------------------------
 
 # Lengths as shares of the line's height, which is that of the tallest stroke.
-MAX_SPECK = 1 / 8  # dust and what remains of ruled lines
+MAX_SPECK = 1 / 8  # dust, and what remains of ruled lines; the shortest stroke of a digit is longer
 MAX_GAP_DOWN = 1 / 3  # between strokes of one digit, one above the other, as in a 5 or a broken 8
 MAX_GAP_SIDEWAYS = 1 / 16  # here the next digit may begin, so that only a crack is closed
 MIN_HEIGHT = 0.4  # of a digit; a hyphen is lower
-MAX_WIDTH = 3.08  # of a digit, or of a few that touch; a ruled line is far wider
+MAX_WIDTH = 3  # of a digit, or of four that touch; a ruled line is wider
 
 BOX = 20  # pixels: in MNIST the longer side of a digit
-CENTRE = 14  # row and column of its centre of mass, in an image of 28 × 28
+CENTRE = 14  # in MNIST the row and the column of a digit's centre of mass (notebook 07 measures it)
+SIZE = 28  # pixels: the sides of an image of MNIST
 
 
 def cut_digits(ink: np.ndarray) -> Tensor:
@@ -199,16 +233,17 @@ def cut_digits(ink: np.ndarray) -> Tensor:
     Raises:
         ValueError: there is no digit, or digits stand above each other.
     """
-    labels = measure.label(ink)
-    strokes = measure.regionprops(labels)
+    numbered = measure.label(ink)  # each stroke has a number, in all its pixels
+    strokes = measure.regionprops(numbered)
     line_height = max((stroke.image.shape[0] for stroke in strokes), default=0)
     if line_height < MIN_SIDE:
         raise ValueError(f"no digit found: the tallest stroke of ink has {line_height} pixels")
-    large = [s.label for s in strokes if max(s.image.shape) > MAX_SPECK * line_height]
-    parts = join_strokes(np.isin(labels, large), line_height)
+    min_length = MAX_SPECK * line_height
+    large = [stroke.label for stroke in strokes if max(stroke.image.shape) > min_length]
+    parts = join_strokes(np.isin(numbered, large), line_height)
     digits = [part for part in parts if is_digit(part, line_height)]
     if not digits:
-        raise ValueError(f"no digit found: the tallest stroke of ink has {line_height} pixels")
+        raise ValueError("no digit found: all ink is far wider than tall")
     digits.sort(key=left_edge)
     check_one_line(digits)
     return torch.stack([as_in_mnist(digit.image) for digit in digits])
@@ -216,9 +251,12 @@ def cut_digits(ink: np.ndarray) -> Tensor:
 
 def join_strokes(ink: np.ndarray, line_height: int) -> list:
     """Return the parts of the ink (skimage's regions), strokes that are near each other as one."""
-    window = (odd(int(MAX_GAP_DOWN * line_height)), odd(int(MAX_GAP_SIDEWAYS * line_height)))
-    thick = morphology.dilation(ink, np.ones(window))  # near strokes touch
-    return measure.regionprops(measure.label(thick) * ink)  # each part in its own thickness
+    height = odd(int(MAX_GAP_DOWN * line_height))
+    width = odd(int(MAX_GAP_SIDEWAYS * line_height))
+    thick = morphology.dilation(ink, np.ones((height, width)))  # near strokes touch
+    numbered = measure.label(thick)
+    numbered[~ink] = 0  # each part in its own thickness again
+    return measure.regionprops(numbered)
 
 
 def is_digit(part, line_height: int) -> bool:
@@ -236,10 +274,10 @@ def check_one_line(digits: list) -> None:
     """Raise a ValueError if one digit stands above the next."""
     for digit, following in pairwise(digits):
         top, _, bottom, right = digit.bbox
-        next_top, next_left, next_bottom, _ = following.bbox
-        overlap_across = next_left < right
-        overlap_down = next_top <= bottom and top <= next_bottom
-        if overlap_across and not overlap_down:
+        following_top, following_left, following_bottom, _ = following.bbox
+        share_columns = following_left < right
+        share_rows = following_top <= bottom and top <= following_bottom
+        if share_columns and not share_rows:
             raise ValueError("digits stand above each other: give one line at a time")
 
 
@@ -248,17 +286,19 @@ def as_in_mnist(ink: np.ndarray) -> Tensor:
 
     Its longer side is scaled to 20 pixels, and its centre of mass put in the middle.
     """
-    height, width = (max(1, round(BOX * length / max(ink.shape))) for length in ink.shape)
-    small = resize(ink, height, width).clip(0)  # resizing may overshoot
-    row, column = (np.average(index, weights=small) for index in np.indices(small.shape))
-    top = place(height, row)
-    left = place(width, column)
-    image = torch.zeros(1, 28, 28)
+    scale = BOX / max(ink.shape)
+    height = max(1, round(scale * ink.shape[0]))
+    width = max(1, round(scale * ink.shape[1]))
+    small = resize(ink, height, width).clip(0)  # a bicubic filter may overshoot
+    rows, columns = np.indices(small.shape)
+    top = first_index(np.average(rows, weights=small), height)
+    left = first_index(np.average(columns, weights=small), width)
+    image = torch.zeros(1, SIZE, SIZE)
     image[0, top : top + height, left : left + width] = torch.from_numpy(small / small.max())
     return image
 
 
-def place(length: int, centre: float) -> int:
-    """Return the first row, or column, of ink: as central as it can be with all ink inside."""
+def first_index(centre: float, length: int) -> int:
+    """Return the row or column where the ink begins: centred, as far as all of it stays inside."""
     first = round(CENTRE - centre)
-    return min(max(first, 0), 28 - length)
+    return min(max(first, 0), SIZE - length)

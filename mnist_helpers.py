@@ -4,6 +4,7 @@ The training loop is not here: it stands in full in notebook 03.
 """
 
 import copy
+import glob
 import io
 import math
 import os
@@ -14,7 +15,6 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from glob import escape
 from numbers import Integral, Real
 from pathlib import Path
 from uuid import uuid4
@@ -68,15 +68,24 @@ def load_mnist(train: bool) -> MNIST:
             copies = Path(folder, "MNIST", "raw")  # where torchvision looks for them
             copies.mkdir(parents=True)
             for archive in source.glob("*.gz"):
-                shutil.copyfile(archive, copies / archive.name)  # without a read-only mode
+                # The bytes alone: a copy that is read-only as well could not be removed afterwards.
+                shutil.copyfile(archive, copies / archive.name)
             return MNIST(folder, train=train, download=True)
     except Exception as error:  # torchvision, gzip and the file system raise many kinds
-        bad = [name for name, md5 in MNIST.resources if not check_integrity(source / name, md5)]
+        bad = [name for name, md5 in MNIST.resources if not is_intact(source / name, md5)]
         if bad:
-            fault = f"{', '.join(bad)} in {source} missing or damaged: call `git restore data`"
+            remedy = "run `git restore data` in the top folder of the repository"
+            fault = f"{', '.join(bad)} in {source} missing or damaged: {remedy}"
         else:
-            fault = f"extracting it in a temporary folder (TMPDIR) takes 80 MB: {error}"
+            fault = f"it is extracted in a temporary folder (TMPDIR), which takes 80 MB: {error}"
         raise RuntimeError(f"MNIST can't be loaded: {fault}") from error
+
+
+def is_intact(archive: Path, md5: str) -> bool:
+    try:
+        return check_integrity(archive, md5)
+    except OSError:  # it can't be read
+        return False
 
 
 class DigitTensors(TensorDataset):
@@ -89,8 +98,8 @@ class DigitTensors(TensorDataset):
 
 def to_dataset(pixels: Tensor, labels: Tensor, device: Device) -> DigitTensors:
     """Scale pixels, uint8 (N, 28, 28), to images, float32 (N, 1, 28, 28) in [0, 1], on a device."""
-    images = pixels.to(device).unsqueeze(1).float().div_(255)
-    return DigitTensors(images, labels.to(device))
+    images = pixels.to(device).float() / 255
+    return DigitTensors(images.unsqueeze(1), labels.to(device))
 
 
 def make_loaders(
@@ -122,7 +131,7 @@ def make_loaders(
     test_mnist = load_mnist(train=False)
     test_set = to_dataset(test_mnist.data, test_mnist.targets, device)
 
-    # DigitTensors gives whole batches: there is nothing to collate.
+    # DigitTensors gives whole batches: there is nothing to collate, and tuple leaves them as is.
     options = {"batch_size": int(batch_size), "collate_fn": tuple}
     return (
         DataLoader(train_set, shuffle=True, generator=generator, **options),
@@ -162,10 +171,13 @@ def check_images(model: nn.Module, images: Tensor) -> None:
     No pixel is read here, so that a model with this check can be exported and compiled.
     """
     shape = tuple(images.shape)
-    if len(shape) not in (3, 4) or shape[-3:] != (1, 28, 28) or shape[0] == 0:
+    is_one_image = shape == (1, 28, 28)
+    is_batch = len(shape) == 4 and shape[1:] == (1, 28, 28) and shape[0] > 0
+    if not is_one_image and not is_batch:
         raise ValueError(f"images must have shape (N, 1, 28, 28) or (1, 28, 28), not {shape}")
-    if images.dtype != next(model.parameters()).dtype:
-        advice = "convert them with .float()"
+    needed = next(model.parameters()).dtype  # all of them have one type
+    if images.dtype != needed:
+        advice = f"convert them with .to({needed})"
         if not images.is_floating_point():
             advice += ", and divide by 255"
         raise ValueError(f"images are {images.dtype}: {advice}")
@@ -175,15 +187,17 @@ def check_images(model: nn.Module, images: Tensor) -> None:
 
 
 def check_pixels(images: Tensor) -> None:
-    """Raise a ValueError unless all pixels lie in [0, 1]; nan does not."""
-    if not ((images >= 0) & (images <= 1)).all():
+    """Raise a ValueError unless all pixels lie in [0, 1]; nan counts as outside."""
+    in_range = (images >= 0) & (images <= 1)
+    if not in_range.all():
         low, high = images.min().item(), images.max().item()
         raise ValueError(f"pixels must lie in [0, 1], not {low:g} to {high:g}: divide by 255?")
 
 
 def check_labels(labels: Tensor) -> None:
     """Raise a ValueError unless all labels are integers from 0 to 9."""
-    if labels.is_floating_point() or not ((labels >= 0) & (labels <= 9)).all():
+    in_range = (labels >= 0) & (labels <= 9)
+    if labels.is_floating_point() or not in_range.all():
         some = labels.unique()[:12].tolist()  # enough to see what they are
         raise ValueError(
             f"labels must be integers from 0 to 9; these are {labels.dtype}, such as {some}"
@@ -203,22 +217,25 @@ def evaluate(
     Raises:
         ValueError: the loader is empty, or gives other images or labels than ``make_loaders`` does.
     """
-    log_probs, labels = [], []
+    log_probs_of_batches = []
+    labels_of_batches = []
     was_training = model.training
     model.eval()
     try:
-        for batch_images, batch_labels in loader:
-            check_pixels(batch_images)
-            log_probs.append(model(batch_images))
-            labels.append(batch_labels)
+        for images, labels in loader:
+            check_pixels(images)
+            log_probs_of_batches.append(model(images))
+            labels_of_batches.append(labels)
     finally:
         model.train(was_training)
-    if not labels:
+    if not labels_of_batches:
         raise ValueError("the loader holds no images: there is nothing to evaluate")
-    log_probs = torch.cat(log_probs)  # (N, 10)
-    labels = torch.cat(labels)  # (N,)
+    log_probs = torch.cat(log_probs_of_batches)  # (N, 10)
+    labels = torch.cat(labels_of_batches)  # (N,)
     check_labels(labels)
-    return loss_fn(log_probs, labels).item(), log_probs.argmax(dim=1), labels
+    loss = loss_fn(log_probs, labels).item()
+    predicted = log_probs.argmax(dim=1)
+    return loss, predicted, labels
 
 
 def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,7 +251,8 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
         ValueError: a tensor has another shape or other values.
     """
     if predicted.ndim != 1 or predicted.shape != labels.shape:
-        raise ValueError(f"predicted, labels: shape (N,), not {predicted.shape}, {labels.shape}")
+        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"predicted and labels must both have shape (N,), not {shapes}")
     check_labels(predicted)
     check_labels(labels)
     correct = torch.bincount(labels[predicted == labels], minlength=10)
@@ -248,9 +266,11 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more) -> None:
     """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
 
-    With ``more``, such as an optimizer's state, the weights are one entry beside it, called
-    "model". At any moment, even if the process is killed, the old file is there or the new one: the
-    new one is written under another name first, and then renamed in one step.
+    Given ``more``, such as an optimizer's state, the file holds a dict instead: the weights under
+    "model", and each item of ``more`` under its own name.
+
+    At any moment, even if the process is killed, the old file is there or the new one: the new one
+    is written under another name first, and then renamed in one step.
 
     Raises:
         OSError: the file can't be written. It names the path; what was there before stays.
@@ -263,30 +283,32 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more
         torch.save(weights, content)
 
     path = Path(path).resolve()  # where a link leads
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path)
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path)
         with open(unfinished, "xb") as file:
             file.write(content.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # on the disk, before the name says so
+            os.fsync(file.fileno())  # wait until the bytes are on the disk
         if path.exists():
-            shutil.copymode(path, unfinished)  # as if written in place
+            shutil.copymode(path, unfinished)  # keep the old file's permissions
         os.replace(unfinished, path)
-    except OSError as error:  # that of a full disk names no file
+    except OSError as error:  # some, such as that of a full disk, don't name the file
         fault = f"{error.strerror}, so nothing was saved"
         raise OSError(error.errno, fault, str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above tells more than that of a clean-up
+            unfinished.unlink(missing_ok=True)
 
 
 def remove_unfinished(path: Path) -> None:
     """Remove what killed processes left when they saved to ``path``, once it is an hour old."""
-    hex_digits = "[0-9a-f]" * 32  # the whole of a uuid4, so that no other file matches
-    for unfinished in path.parent.glob(f"{escape(path.name)}.{hex_digits}.unfinished"):
-        with suppress(FileNotFoundError):  # another process was first
-            if time.time() - unfinished.lstat().st_mtime > 3600:  # no save takes an hour
+    any_uuid = "[0-9a-f]" * 32  # as a pattern for file names, which matches no other name
+    for unfinished in path.parent.glob(f"{glob.escape(path.name)}.{any_uuid}.unfinished"):
+        with suppress(OSError):  # another process was first, or it is another user's
+            age = time.time() - unfinished.lstat().st_mtime
+            if age > 3600:  # no save takes an hour
                 unfinished.unlink()
 
 
@@ -300,26 +322,24 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict | N
         FileNotFoundError: there is no such file.
         ValueError: it names the file, its fault and the remedy. The model stays as it was.
     """
-    remedy = "Make one with notebook 03, or get those that ship: `git restore '*.pth'`."
+    remedy = (
+        "Make one (notebooks 03 and 06), or get those that ship: `git restore '*.pth'` in the top "
+        "folder of the repository."
+    )
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
     content = path.read_bytes()
     try:
         loaded = torch.load(verified_archive(content), map_location="cpu", weights_only=True)
-        check_is_dict(loaded)
-        more = None
-        weights = loaded
-        if "model" in loaded:
-            more = loaded
-            weights = more.pop("model")
+        weights, more = split_checkpoint(loaded)
         check_weights(model, weights)
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than weights, which could run code: don't load it"
     except Exception as error:  # zipfile and PyTorch raise many kinds
         fault = str(error).rstrip(". ")
-        if not content.startswith(b"PK"):  # how every zip archive starts
-            fault += f"; it starts with {content[:30]}"
+        if not content.startswith(b"PK"):  # as every zip archive does
+            fault += f"; it starts with {content[:30]}"  # enough to see what it is
     else:
         model.load_state_dict(weights)
         return more
@@ -336,27 +356,34 @@ def verified_archive(content: bytes) -> io.BytesIO:
     """
     verified = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(verified, "w") as new:
-        for name in dict.fromkeys(old.namelist()):  # a damaged directory may name one twice
+        each_name_once = dict.fromkeys(old.namelist())  # a damaged directory may repeat one
+        for name in each_name_once:
             new.writestr(name, old.read(name))
     verified.seek(0)
     return verified
 
 
-def check_is_dict(weights) -> None:
-    if not isinstance(weights, dict):
-        raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
+def split_checkpoint(loaded) -> tuple[dict, dict | None]:
+    """Return the weights, and what was saved beside them, or None if nothing was."""
+    if isinstance(loaded, dict) and "model" in loaded:
+        more = {name: value for name, value in loaded.items() if name != "model"}
+        return loaded["model"], more
+    return loaded, None
 
 
 def check_weights(model: nn.Module, weights) -> None:
     """Raise an error that says what is wrong, unless the weights fit the model and are finite."""
-    check_is_dict(weights)
+    if not isinstance(weights, dict):
+        raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
     if any(str(name).startswith(("module.", "_orig_mod.")) for name in weights):
         raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
     trial = copy.deepcopy(model)  # the model itself stays as it is until all is well
     trial.load_state_dict(weights)  # PyTorch names what doesn't fit
     for name, tensor in trial.state_dict().items():
-        if weights[name].dtype != tensor.dtype or not tensor.isfinite().all():
-            raise ValueError(f"{name}, {weights[name].dtype}, must be finite {tensor.dtype}")
+        if weights[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} must be {tensor.dtype}, not {weights[name].dtype}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} must be finite: the training that made it has failed")
 
 
 # Pictures -----------------------------------------------------------------------------------------
@@ -365,7 +392,8 @@ def check_weights(model: nn.Module, weights) -> None:
 def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.Axes]:
     """Show images (N, 1, 28, 28) as ink on paper in a grid, each under its title."""
     rows = math.ceil(len(images) / columns)
-    figure = plt.figure(figsize=(columns, 1.25 * rows), layout="constrained")  # room for titles
+    # In inches: one for each image, and a quarter for its title.
+    figure = plt.figure(figsize=(columns, 1.25 * rows), layout="constrained")
     for place, (image, title) in enumerate(zip(images.cpu(), titles, strict=True), start=1):
         ax = figure.add_subplot(rows, columns, place, xticks=[], yticks=[])
         ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)

@@ -1,9 +1,10 @@
 """Notebook 03's loop for one process, or for many that torchrun starts: notebook 08 explains it.
 
-What is there because there can be many processes is marked NEW.
+What only several processes need is marked NEW.
 """
 
 import argparse
+import math
 import os
 import sys
 from datetime import timedelta
@@ -17,8 +18,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mnist_helpers as mnist
 
-# The options on which the result depends: training goes on only with those it began with.
+# Training goes on only with the values that these options had when it began. The number of
+# processes may change: it decides only which units dropout drops.
 RECIPE = ("num_images", "batch_size", "dropout")
+
+FOLDER = mnist.ROOT / "checkpoints" / "distributed"
 
 
 def main():
@@ -28,18 +32,22 @@ def main():
     train_loader, val_share = load_data(args, device)
     model, optimizer, train_losses, val_losses = resume(args, device)
     loss_fn = nn.NLLLoss()
-    # NEW: gives all processes the weights of process 0; from now on, backward() ends with the mean
-    # of all gradients.
+    # NEW: gives all processes the weights of process 0. From now on, backward() ends with the mean
+    # of the gradients of all processes.
     shared_model = nn.parallel.DistributedDataParallel(model)
 
-    for epoch in range(len(val_losses) + 1, args.num_epochs + 1):
+    first_epoch = len(val_losses) + 1
+    for epoch in range(first_epoch, args.num_epochs + 1):
         train_loader.sampler.set_epoch(epoch)  # NEW: another order, the same for all processes
-        torch.manual_seed(epoch * dist.get_world_size() + dist.get_rank())  # NEW: its own dropout
+        # NEW: another seed in each process and epoch, so that each drops other units.
+        torch.manual_seed(epoch * dist.get_world_size() + dist.get_rank())
         losses = train_epoch(shared_model, train_loader, optimizer, loss_fn)
         val_loss, val_accuracy = validate(model, val_share, loss_fn)
         train_losses += losses
         val_losses.append(val_loss)
-        if dist.get_rank() == 0:  # NEW: one process saves and prints
+        if not math.isfinite(val_loss):  # such weights would be no use to go on with
+            sys.exit(f"epoch {epoch}: the validation loss is {val_loss}, so nothing was saved")
+        if dist.get_rank() == 0:  # NEW: one process saves and reports
             save(args, model, optimizer, train_losses, val_losses)
             mean_loss = sum(losses) / len(losses)
             measured = f"training loss {mean_loss:.4f}, validation loss {val_loss:.4f}"
@@ -51,34 +59,20 @@ def main():
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train notebook 03's network.")
-    parser.add_argument(
-        "--num-epochs",
-        type=positive_int,
-        default=10,
-        help="in all, with those done before (%(default)s)",
+    """Read the options, whose defaults are those of notebook 03."""
+    parser = argparse.ArgumentParser(
+        description="Train notebook 03's network.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--num-images", type=positive_int, default=48_000, help="training images (%(default)s)"
+    add = parser.add_argument
+    add(
+        "--num-epochs", type=positive_int, default=10, help="in all, those of earlier runs included"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=32,
-        help="of all processes together (%(default)s)",
-    )
-    parser.add_argument(
-        "--dropout", type=probability, default=0.25, help="of each hidden unit (%(default)s)"
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=mnist.ROOT / "checkpoints" / "distributed",
-        help="where the checkpoints are (checkpoints/distributed)",
-    )
-    parser.add_argument(
-        "--wait-seconds", type=positive_int, default=120, help="for the others (%(default)s)"
-    )
+    add("--num-images", type=positive_int, default=48_000, help="how many images to train with")
+    add("--batch-size", type=positive_int, default=32, help="of all processes together")
+    add("--dropout", type=dropout_rate, default=0.25, help="the share of units that is dropped")
+    add("--folder", type=Path, default=FOLDER, help="where to save, and to go on from")
+    add("--wait-seconds", type=positive_int, default=120, help="how long to wait for the others")
     args = parser.parse_args()
     world_size = from_torchrun("WORLD_SIZE")
     if args.batch_size % world_size != 0:  # NEW
@@ -97,10 +91,10 @@ def positive_int(text: str) -> int:
     return number
 
 
-def probability(text: str) -> float:
+def dropout_rate(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0 and below 1")
     return number
 
 
@@ -108,7 +102,7 @@ def probability(text: str) -> float:
 
 
 def from_torchrun(name: str) -> int:
-    """Return what torchrun tells each process: by itself, it is number 0 of 1."""
+    """Return what torchrun tells each process. Without it, the one process is number 0 of 1."""
     alone = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
     return int(os.environ.get(name, alone[name]))
 
@@ -119,9 +113,8 @@ def choose_device() -> torch.device:
     if num_gpus == 0:
         return torch.device("cpu")
     if from_torchrun("LOCAL_WORLD_SIZE") > num_gpus:
-        sys.exit(
-            f"more processes than the {num_gpus} GPUs: start fewer, or set CUDA_VISIBLE_DEVICES="
-        )
+        advice = "start fewer, or compute on CPUs (TROUBLESHOOTING.md)"
+        sys.exit(f"more processes than the {num_gpus} GPUs: {advice}")
     torch.cuda.set_device(from_torchrun("LOCAL_RANK"))
     return torch.device("cuda")
 
@@ -142,9 +135,11 @@ def join(args: argparse.Namespace) -> None:
 
 
 def leave() -> None:
+    """End the connection to the other processes, and several processes at once."""
     dist.destroy_process_group()
     if from_torchrun("WORLD_SIZE") > 1:
-        os._exit(0)  # a normal exit would abort if a thread of gloo's still holds a tensor
+        sys.stdout.flush()  # os._exit doesn't
+        os._exit(0)  # a normal exit would abort if one of gloo's threads still holds a tensor
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -156,8 +151,9 @@ def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoade
     train_set = train_loader.dataset
     if args.num_images > len(train_set):
         sys.exit(f"there are only {len(train_set)} training images: see --num-images")
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    # NEW: all processes shuffle alike, and then each takes its own share of the images.
+    rank = dist.get_rank()
+    world_size = dist.get_world_size()
+    # NEW: all processes shuffle the indices of the images alike, and then each takes its own share.
     sampler = DistributedSampler(range(args.num_images), drop_last=True)
     batch_share = args.batch_size // world_size
     loader = DataLoader(train_set, batch_share, sampler=sampler, collate_fn=tuple, drop_last=True)
@@ -168,41 +164,50 @@ def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoade
 # Training -----------------------------------------------------------------------------------------
 
 
-def resume(args: argparse.Namespace, device: torch.device):
+def resume(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[mnist.Network, torch.optim.Optimizer, list[float], list[float]]:
     """Return model, optimizer and losses: those of the checkpoint, if this folder has one."""
     torch.manual_seed(0)
     model = mnist.Network().to(device)
     model.dropout.p = args.dropout
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
     path = args.folder / "training.pth"
-    read = [None]
+    done = None
     if dist.get_rank() == 0 and path.exists():
-        read = [mnist.load_checkpoint(model, path)]
-        check_recipe(args, read[0], path)
-    dist.broadcast_object_list(read)  # NEW: process 0 has read for all
-    (done,) = read
+        done = mnist.load_checkpoint(model, path)
+        check_recipe(args, done, path)
+    to_share = [done]  # NEW: process 0 has read for all; the weights follow later, by DDP
+    dist.broadcast_object_list(to_share)
+    done = to_share[0]
     if done is None:
         return model, optimizer, [], []
     optimizer.load_state_dict(done["optimizer"])
     train_losses, val_losses = done["losses"]
-    if len(val_losses) < args.num_epochs:
-        said = f"goes on after epoch {len(val_losses)} in {args.folder.name}"
-    else:
-        said = f"has nothing to do: {args.folder.name} has its {len(val_losses)} epochs already"
-    print(f"process {dist.get_rank()} {said}", flush=True)
+    report_start(args, num_done=len(val_losses))
     return model, optimizer, train_losses, val_losses
 
 
 def check_recipe(args: argparse.Namespace, done: dict | None, path: Path) -> None:
-    """End with a sentence unless the checkpoint comes from this script, with the same recipe."""
+    """Exit with a message unless the checkpoint is this script's, with the same recipe."""
     if done is None or "recipe" not in done:
         sys.exit(f"{path} holds no training to go on with: take another --folder")
-    for name, value in done["recipe"].items():
-        given = getattr(args, name)
-        if given != value:
+    for name in RECIPE:
+        before = done["recipe"][name]
+        now = getattr(args, name)
+        if now != before:
             option = "--" + name.replace("_", "-")
             advice = "take that, or another --folder"
-            sys.exit(f"{path} was made with {option} {value}, not {given}: {advice}")
+            sys.exit(f"{path} was made with {option} {before}, not {now}: {advice}")
+
+
+def report_start(args: argparse.Namespace, num_done: int) -> None:
+    folder = args.folder.resolve().name
+    if num_done < args.num_epochs:
+        start = f"goes on after epoch {num_done} in {folder}"
+    else:
+        start = f"has nothing to do: {folder} has its {num_done} epochs already"
+    print(f"process {dist.get_rank()} {start}", flush=True)
 
 
 def train_epoch(
@@ -219,14 +224,15 @@ def train_epoch(
         optimizer.step()
 
         losses.append(loss.detach())
-    losses = torch.stack(losses) / dist.get_world_size()
-    dist.all_reduce(losses)  # NEW: adds up over the processes
-    return losses.tolist()
+    mean_losses = torch.stack(losses) / dist.get_world_size()
+    dist.all_reduce(mean_losses)  # NEW: the sum of all processes' shares is their mean
+    return mean_losses.tolist()
 
 
 def validate(model: nn.Module, val_share: list[Tensor], loss_fn: nn.Module) -> tuple[float, float]:
     """Return the mean loss and the accuracy over the validation images of all processes."""
-    loss, predicted, labels = mnist.evaluate(model, [val_share], loss_fn)  # dropout off
+    one_batch = [val_share]
+    loss, predicted, labels = mnist.evaluate(model, one_batch, loss_fn)  # dropout off
     correct = (predicted == labels).sum().item()
     sums = torch.tensor([loss * len(labels), correct, len(labels)], device=labels.device)
     dist.all_reduce(sums)  # NEW: adds up over the processes; only then the mean is taken
@@ -242,7 +248,7 @@ def save(
     val_losses: list[float],
 ) -> None:
     """Save the best weights apart, and all that the next epoch depends on."""
-    if val_losses[-1] == min(val_losses):  # False if it is nan
+    if val_losses[-1] == min(val_losses):
         mnist.save_checkpoint(model, args.folder / "best.pth")
     mnist.save_checkpoint(
         model,

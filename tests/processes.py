@@ -40,6 +40,11 @@ def start(target, *args):
     return process
 
 
+def check_what_the_helper_loads() -> None:
+    assert "mnist_helpers" in sys.modules
+    assert not {"skimage", "scipy"} & set(sys.modules)
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 

@@ -148,7 +148,7 @@ CHECKPOINT_FAULTS = {  # fault: (file, what the user reads)
     ),
     "other type": (
         lambda: changed(**{"output.bias": torch.zeros(10).double()}),
-        "output.bias, torch.float64, must be finite torch.float32",
+        "output.bias must be torch.float32, not torch.float64",
     ),
     "NaN": (
         lambda: changed(**{"output.bias": torch.full((10,), torch.nan)}),

@@ -190,7 +190,7 @@ def test_a_bad_archive_without_a_network_is_named_with_what_to_do(raw, name, kin
     before = {path.name: path.read_bytes() for path in raw.iterdir()}
     with pytest.raises(RuntimeError) as error:
         load_mnist(train=name.startswith("t10k"))  # also the part that is not bad
-    assert f"{name} in {raw} missing or damaged: call `git restore data`" in str(error.value)
+    assert f"{name} in {raw} missing or damaged: run `git restore data`" in str(error.value)
     assert not any(other in str(error.value) for other in NAMES if other != name)
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
 

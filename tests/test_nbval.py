@@ -1,11 +1,11 @@
 """nbval as the Makefile calls it: a kernel that dies or hangs fails in bounded time."""
 
-import shutil
 import subprocess
 import sys
 import time
 
 import nbformat
+import pytest
 
 from mnist_helpers import ROOT
 
@@ -25,23 +25,20 @@ def nbval(folder, cell_timeout):
     )
 
 
-def test_nbval_notices_a_dying_kernel_in_bounded_time_and_names_the_notebook(tmp_path):
-    cells = [nbformat.v4.new_code_cell("import os; os._exit(1)", execution_count=1)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "dying.ipynb")
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("import os; os._exit(1)", "Kernel died"),
+        ("while True: pass", "Timeout of 3 seconds exceeded"),
+    ],
+)
+def test_a_kernel_that_dies_or_hangs_fails_in_bounded_time_and_names_the_cell(
+    tmp_path, source, said
+):
+    cells = [nbformat.v4.new_code_cell(source, execution_count=1)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "broken.ipynb")
     start = time.perf_counter()
-    result = nbval(tmp_path, cell_timeout=5)
-    assert result.returncode == 1 and "dying.ipynb::Cell 0" in result.stdout
-    assert time.perf_counter() - start < 5 * 12
-
-
-def test_nbval_fails_when_the_training_runs_into_the_timeout(tmp_path):
-    notebook = nbformat.read(ROOT / "notebooks" / "03_train_on_the_gpu.ipynb", as_version=4)
-    (loop,) = [i for i, c in enumerate(notebook.cells) if "for epoch in range" in c.source]
-    del notebook.cells[loop + 3 :]  # the loop, the prose and the cell after it stay
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(notebook, tmp_path / "notebooks" / "03_train.ipynb")
-    shutil.copy(ROOT / "mnist_helpers.py", tmp_path)  # so that the checkpoint is written here
-    shutil.copytree(ROOT / "data", tmp_path / "data")
-    result = nbval(tmp_path / "notebooks", cell_timeout=6)
-    assert result.returncode == 1, result.stdout
-    assert "Timeout of 6 seconds exceeded" in result.stdout
+    result = nbval(tmp_path, cell_timeout=3)
+    assert result.returncode == 1 and "broken.ipynb::Cell 0" in result.stdout
+    assert said in result.stdout
+    assert time.perf_counter() - start < 60

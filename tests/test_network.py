@@ -78,7 +78,10 @@ def test_a_class_written_in_a_notebook_is_the_helpers(number, name):
 IMAGES = torch.rand(4, 1, 28, 28)
 WRONG_IMAGES = {
     "raw uint8 pixels": ((IMAGES * 255).byte(), "torch.uint8.*divide by 255"),
-    "float64": (IMAGES.double(), r"images are torch.float64: convert them with .float\(\)$"),
+    "float64": (
+        IMAGES.double(),
+        r"images are torch.float64: convert them with .to\(torch.float32\)$",
+    ),
     "RGB": (torch.rand(4, 3, 28, 28), r"\(4, 3, 28, 28\)"),
     "32 × 32": (torch.rand(4, 1, 32, 32), r"\(4, 1, 32, 32\)"),
     "no channel": (torch.rand(4, 28, 28), r"\(4, 28, 28\)"),

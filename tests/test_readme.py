@@ -121,25 +121,16 @@ def test_every_notebook_stands_in_the_map():
         assert f"](notebooks/{path.name})" in README
 
 
-def run(snippet):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", snippet], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-def test_the_readmes_example_runs_as_it_stands():
-    (snippet,) = re.findall(r"```python\n(import torch\n.*?)```", README, re.DOTALL)
-    result = run(snippet + "\nprint('prediction', pred_label.item(), proba.shape)\n")
-    assert result.returncode == 0, result.stderr
-    label = load_mnist(train=False).targets[0].item()
-    assert f"prediction {label} torch.Size([1, 10])" in result.stdout
-
-
-def test_the_readmes_line_for_a_photo_runs_as_it_stands(tmp_path):
-    (snippet,) = re.findall(r"```python\n(from digit_reader .*?)```", README, re.DOTALL)
+def test_the_readmes_two_examples_run_as_they_stand(tmp_path):
+    photo, weights = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     picture = tmp_path / "my_photo.png"
     image = 255 - load_mnist(train=False).data[0]
     Image.fromarray(image.numpy()).resize((280, 280)).save(picture)
-    result = run(snippet.replace("my_photo.jpg", str(picture)))
+    program = photo.replace("my_photo.jpg", str(picture)) + weights + "\nprint(proba.shape)\n"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("[(7, ")
+    read, predicted, shape = result.stdout.splitlines()
+    assert load_mnist(train=False).targets[0] == 7
+    assert read.startswith("[(7, ") and predicted == "7" and shape == "torch.Size([1, 10])"
