@@ -22,7 +22,7 @@ run lab bench model readme: export GOMP_SPINCOUNT ?= 10000
 
 # One thread waits for no other, however busy the cores are; and no test compares times.
 test: export OMP_NUM_THREADS = 1
-test: export REPEATS = 2
+test: export REPEATS = 1
 
 .PHONY: run test lab lint browser-test bench model readme lock
 

@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-NUM_ROUNDS = 5  # the kinds of work take turns, so that a busy moment slows one turn of each
+# The kinds of work take turns in this many rounds, so that a busy moment slows one turn of each.
+NUM_ROUNDS = int(os.environ.get("REPEATS", 5))
 REPEATS = 40  # of a kind of work in a round
 REPEATS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
 
