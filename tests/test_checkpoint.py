@@ -171,14 +171,14 @@ def test_a_bad_checkpoint_is_named_and_the_model_untouched(fault, tmp_path):
     with pytest.raises(ValueError, match=f"(?s){what_is_said}") as error:
         load_checkpoint(model, path)
     message = str(error.value)
-    assert str(path) in message and "notebook 03" in message
+    assert str(path) in message and "notebooks 03" in message
     shown = "".join(str(e) for e in (error.value, error.value.__cause__, error.value.__context__))
     assert "weights_only" not in shown, "never advise to load unsafely"
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match="notebook 03"):
+    with pytest.raises(FileNotFoundError, match="notebooks 03"):
         load_checkpoint(Network(), tmp_path / "none.pth")
 
 
