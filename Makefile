@@ -64,6 +64,7 @@ lab: .venv/ready
 # Climb the ladder of notebook 05 with more and longer repeats. Then measure what sharing a step costs.
 bench: .venv/ready
 	REPEATS=15 NUM_STEPS=700 $(EXECUTE) --output-dir executed/bench notebooks/05_*.ipynb notebooks/08_*.ipynb
+	@$(COALESCE) --to notebook --inplace executed/bench/*.ipynb
 	@$(BIN)/python tools/write_pages.py executed/bench
 	@echo "The times are in executed/bench/: open executed/bench/index.html"
 
@@ -73,6 +74,7 @@ bench: .venv/ready
 model: export SEEDS ?= 1
 model: .venv/ready
 	$(EXECUTE) --output-dir executed/model notebooks/03_*.ipynb notebooks/06_*.ipynb
+	$(COALESCE) --to notebook --inplace executed/model/*.ipynb
 	cp checkpoints/MNIST_model.pth checkpoints/MNIST_model_augmented.pth .
 
 # Store the notebooks as executed here, and take pictures and tables of the documents from them.

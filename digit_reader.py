@@ -53,7 +53,8 @@ def read_digits(picture) -> list[tuple[int, float]]:
 
     Raises:
         FileNotFoundError: there is no file of this path.
-        ValueError: the picture can't be read, shows no digit, or several lines of them.
+        ValueError: the picture can't be read, shows no digit, or digits that clearly stand above
+            each other.
     """
     model = Network().eval()
     load_checkpoint(model, AUGMENTED_PATH)
@@ -111,7 +112,7 @@ def open_picture(path: str | os.PathLike) -> Image.Image:
     try:
         picture = Image.open(content)
         picture.load()
-        return ImageOps.exif_transpose(picture)  # upright, as the camera was held
+        return ImageOps.exif_transpose(picture)  # here, so that a fault in EXIF names the file too
     except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"{path} can't be read: save it as JPEG or PNG ({error})") from error
 
@@ -119,12 +120,13 @@ def open_picture(path: str | os.PathLike) -> Image.Image:
 def reduce_picture(picture: Image.Image, side: int) -> Image.Image:
     """Return the picture upright and no larger than needed, in a mode that becomes an array."""
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(
-        ("I", "F")
-    ):  # grey values of 16 or 32 bits: no other mode holds them
+    has_more_than_8_bits = picture.mode.startswith(("I", "F"))
+    if has_more_than_8_bits:  # they would be lost in RGBA
         return picture
     picture = picture.convert("RGBA")
-    picture.thumbnail((side, side))
+    shorter_side = side * min(picture.size) / max(picture.size)
+    if shorter_side >= MIN_SIDE:  # else load_grey makes it a bit wider
+        picture.thumbnail((side, side))
     return picture
 
 
@@ -214,7 +216,7 @@ MAX_SPECK = 1 / 8  # dust, and what remains of ruled lines; the shortest stroke 
 MAX_GAP_DOWN = 1 / 3  # between strokes of one digit, one above the other, as in a 5 or a broken 8
 MAX_GAP_SIDEWAYS = 1 / 16  # here the next digit may begin, so that only a crack is closed
 MIN_HEIGHT = 0.4  # of a digit; a hyphen is lower
-MAX_WIDTH = 3  # of a digit, or of four that touch; a ruled line is wider
+MAX_WIDTH = 3  # a ruled line is wider; up to four digits that touch aren't, and are read as one
 
 BOX = 20  # pixels: in MNIST the longer side of a digit
 CENTRE = 14  # in MNIST the row and the column of a digit's centre of mass (notebook 07 measures it)
@@ -276,7 +278,7 @@ def check_one_line(digits: list) -> None:
         top, _, bottom, right = digit.bbox
         following_top, following_left, following_bottom, _ = following.bbox
         share_columns = following_left < right
-        share_rows = following_top <= bottom and top <= following_bottom
+        share_rows = following_top <= bottom and top <= following_bottom  # touching counts
         if share_columns and not share_rows:
             raise ValueError("digits stand above each other: give one line at a time")
 
@@ -289,7 +291,7 @@ def as_in_mnist(ink: np.ndarray) -> Tensor:
     scale = BOX / max(ink.shape)
     height = max(1, round(scale * ink.shape[0]))
     width = max(1, round(scale * ink.shape[1]))
-    small = resize(ink, height, width).clip(0)  # a bicubic filter may overshoot
+    small = resize(ink, height, width).clip(0)  # a bicubic filter may go a bit below 0
     rows, columns = np.indices(small.shape)
     top = first_index(np.average(rows, weights=small), height)
     left = first_index(np.average(columns, weights=small), width)
@@ -299,6 +301,9 @@ def as_in_mnist(ink: np.ndarray) -> Tensor:
 
 
 def first_index(centre: float, length: int) -> int:
-    """Return the row or column where the ink begins: centred, as far as all of it stays inside."""
+    """Return the row or column where the ink begins, so that its centre of mass is at 14.
+
+    Near an edge of the image it is as close to that as all of the ink can be inside.
+    """
     first = round(CENTRE - centre)
     return min(max(first, 0), SIZE - length)

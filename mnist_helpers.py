@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
@@ -53,7 +53,7 @@ def load_mnist(train: bool) -> MNIST:
     """Load the 60,000 training images or the 10,000 test images that ship in ``data/``.
 
     torchvision verifies copies of the archives and extracts them in a temporary folder, of which
-    nothing stays. It asks the network only in place of an archive that is missing or damaged.
+    nothing stays. It downloads an archive only if that of the repository is missing or damaged.
 
     Returns:
         A dataset that holds ``data``, uint8 of shape (N, 28, 28), 0 (paper) to 255 (ink), and
@@ -68,7 +68,7 @@ def load_mnist(train: bool) -> MNIST:
             copies = Path(folder, "MNIST", "raw")  # where torchvision looks for them
             copies.mkdir(parents=True)
             for archive in source.glob("*.gz"):
-                # The bytes alone: a copy that is read-only as well could not be removed afterwards.
+                # The bytes alone: torchvision can't replace a damaged copy that is read-only too.
                 shutil.copyfile(archive, copies / archive.name)
             return MNIST(folder, train=train, download=True)
     except Exception as error:  # torchvision, gzip and the file system raise many kinds
@@ -92,6 +92,7 @@ class DigitTensors(TensorDataset):
     """Images and labels in two tensors, of which a ``DataLoader`` fetches a whole batch at once."""
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
+        # A DataLoader calls this with all indices of a batch, where there is such a method.
         index = torch.tensor(indices, device=self.tensors[0].device)
         return tuple(tensor.index_select(0, index) for tensor in self.tensors)
 
@@ -146,8 +147,8 @@ def make_loaders(
 class Network(nn.Module):
     """A fully connected network, 784 → 784 → 128 → 10, with 717,210 parameters.
 
-    Maps a batch of images (N, 1, 28, 28), or one image (1, 28, 28), with values in [0, 1], to
-    log-probabilities (N, 10).
+    Maps a batch of images (N, 1, 28, 28) with values in [0, 1] to log-probabilities (N, 10), and
+    one image (1, 28, 28) to (1, 10).
     """
 
     def __init__(self):
@@ -206,16 +207,19 @@ def check_labels(labels: Tensor) -> None:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: DataLoader, loss_fn: Callable[[Tensor, Tensor], Tensor]
+    model: nn.Module, loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[float, Tensor, Tensor]:
     """Run the model over every batch of the loader, with dropout off.
+
+    Args:
+        loader: anything that gives batches of images and labels, as those of ``make_loaders`` do.
 
     Returns:
         The mean of ``loss_fn`` over all images, and in the loader's order the predicted and the
         true digits, two int64 tensors of shape (N,).
 
     Raises:
-        ValueError: the loader is empty, or gives other images or labels than ``make_loaders`` does.
+        ValueError: the loader is empty, a pixel lies outside of [0, 1], or a label is no digit.
     """
     log_probs_of_batches = []
     labels_of_batches = []
@@ -282,7 +286,7 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more
     else:
         torch.save(weights, content)
 
-    path = Path(path).resolve()  # where a link leads
+    path = Path(path).resolve()  # follow a link: it would be replaced itself
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

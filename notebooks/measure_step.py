@@ -18,12 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-# The kinds of work take turns in this many rounds, so that a busy moment slows one turn of each.
+# The kinds of work take turns in rounds. A busy moment then slows a few runs of every kind, which
+# the medians ignore, and not all runs of one.
 NUM_ROUNDS = int(os.environ.get("REPEATS", 5))
-REPEATS = 40  # of a kind of work in a round
-REPEATS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
+RUNS = 40  # of a kind of work in a round
+RUNS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
 
-BATCH_SIZES = (64, 1024)
+BATCH_SIZES_ALONE = (16, 64, 1024)  # notebook 08 lays a line through their times
+BATCH_SIZES_TOGETHER = (64, 1024)
 NUM_GRADIENTS = (1, 100_000, 300_000, 717_210)  # of which the last is all of the network's
 
 
@@ -34,8 +36,9 @@ def main(path: Path) -> None:
     for _ in range(NUM_ROUNDS):
         for name in work:
             dist.barrier()  # all begin together
-            if name.startswith("together") or name.startswith("all-reduce") or is_first():
-                seconds[name] += measure(work[name], repeats_of(name))
+            needs_both = name.startswith(("together", "all-reduce"))
+            if needs_both or is_first():  # the other waits while one works alone
+                seconds[name] += measure(work[name], runs_of(name))
     if is_first():
         medians = {name: median(times) for name, times in seconds.items()}
         path.write_text(json.dumps(medians), encoding="utf-8")
@@ -53,12 +56,12 @@ def kinds_of_work() -> dict:
     model = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
     work = {}
-    for batch_size in (16, *BATCH_SIZES):
+    for batch_size in BATCH_SIZES_ALONE:
         work[f"alone {batch_size}"] = partial(training_step, model, optimizer, batch_size)
-    work["update 1"] = optimizer.step
+    work["update 1"] = optimizer.step  # one update of all weights
     if dist.get_world_size() == 2:
         shared_model = nn.parallel.DistributedDataParallel(model)
-        for batch_size in BATCH_SIZES:
+        for batch_size in BATCH_SIZES_TOGETHER:
             half = batch_size // 2
             work[f"together {batch_size}"] = partial(training_step, shared_model, optimizer, half)
         for num in NUM_GRADIENTS:
@@ -75,14 +78,14 @@ def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, num_images
     optimizer.step()
 
 
-def repeats_of(name: str) -> int:
-    return REPEATS_OF_LARGE_BATCHES if name.endswith("1024") else REPEATS
+def runs_of(name: str) -> int:
+    return RUNS_OF_LARGE_BATCHES if name.endswith("1024") else RUNS
 
 
-def measure(run, repeats: int) -> list[float]:
+def measure(run, num_runs: int) -> list[float]:
     """Return the seconds that each run takes."""
     times = []
-    for _ in range(repeats):
+    for _ in range(num_runs):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)

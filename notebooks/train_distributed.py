@@ -28,7 +28,7 @@ FOLDER = mnist.ROOT / "checkpoints" / "distributed"
 def main():
     args = parse_arguments()
     device = choose_device()
-    join(args)
+    join(args, device)
     train_loader, val_share = load_data(args, device)
     model, optimizer, train_losses, val_losses = resume(args, device)
     loss_fn = nn.NLLLoss()
@@ -119,23 +119,25 @@ def choose_device() -> torch.device:
     return torch.device("cuda")
 
 
-def join(args: argparse.Namespace) -> None:
+def join(args: argparse.Namespace, device: torch.device) -> None:
     """Bring the processes together; from here on they can send each other numbers."""
     rank = from_torchrun("RANK")
     world_size = from_torchrun("WORLD_SIZE")
     timeout = timedelta(seconds=args.wait_seconds)
+    backend = "nccl" if device.type == "cuda" else "gloo"  # what sends the numbers
     try:
         if world_size > 1:
-            dist.init_process_group(timeout=timeout)  # torchrun has said where the others are
+            dist.init_process_group(backend, timeout=timeout)  # torchrun has said where they are
         else:
-            dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)  # nobody to find
+            alone = dist.HashStore()  # nobody to find
+            dist.init_process_group(backend, store=alone, rank=0, world_size=1)
     except (RuntimeError, ValueError) as error:
         advice = "TROUBLESHOOTING.md says more"
         sys.exit(f"process {rank} of {world_size} can't join the others: {error} ({advice})")
 
 
 def leave() -> None:
-    """End the connection to the other processes, and several processes at once."""
+    """Close the connection; end one of several processes at once, without Python's clean-up."""
     dist.destroy_process_group()
     if from_torchrun("WORLD_SIZE") > 1:
         sys.stdout.flush()  # os._exit doesn't
@@ -154,6 +156,7 @@ def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoade
     rank = dist.get_rank()
     world_size = dist.get_world_size()
     # NEW: all processes shuffle the indices of the images alike, and then each takes its own share.
+    # A batch comes whole from the data set, so that tuple has nothing to collate.
     sampler = DistributedSampler(range(args.num_images), drop_last=True)
     batch_share = args.batch_size // world_size
     loader = DataLoader(train_set, batch_share, sampler=sampler, collate_fn=tuple, drop_last=True)
@@ -220,7 +223,7 @@ def train_epoch(
         loss = loss_fn(model(images), labels)  # forward: the mean over this process's images
 
         optimizer.zero_grad()  # gradients add up unless cleared
-        loss.backward()  # NEW: ends with the mean of the gradients over the processes
+        loss.backward()  # NEW: DDP ends it with the mean of the gradients over the processes
         optimizer.step()
 
         losses.append(loss.detach())
@@ -231,7 +234,7 @@ def train_epoch(
 
 def validate(model: nn.Module, val_share: list[Tensor], loss_fn: nn.Module) -> tuple[float, float]:
     """Return the mean loss and the accuracy over the validation images of all processes."""
-    one_batch = [val_share]
+    one_batch = [val_share]  # a loader is anything that gives batches of images and labels
     loss, predicted, labels = mnist.evaluate(model, one_batch, loss_fn)  # dropout off
     correct = (predicted == labels).sum().item()
     sums = torch.tensor([loss * len(labels), correct, len(labels)], device=labels.device)

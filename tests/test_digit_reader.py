@@ -197,6 +197,12 @@ def test_what_is_prepared_looks_like_mnist(index, size, seed, light):
         assert abs(place - 14) <= 1 or at_the_edge
 
 
+def test_a_long_thin_picture_is_read_as_a_file_too(tmp_path):
+    one = Image.new("L", (24, 800), 255)
+    one.paste(0, (8, 40, 16, 760))
+    assert (prepare(one) - prepare(np.asarray(one))).abs().mean() < 0.02
+
+
 def test_the_readers_picture_is_left_as_it_is():
     array, picture = GREY.copy(), Image.fromarray(np.stack([GREY] * 3, axis=2))
     before = picture.tobytes()

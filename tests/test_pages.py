@@ -100,8 +100,13 @@ def test_the_index_says_what_each_notebook_answers(pages):
 
 
 def test_a_notebook_of_the_readers_own_gets_a_page_too(tmp_path):
-    cells = [nbformat.v4.new_markdown_cell("# Mine & yours\n\n$a < b$")]
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            "# Mine & yours\n\n$a < b$, [see there](other_notebook.ipynb)"
+        )
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine.ipynb")
     subprocess.run([sys.executable, ROOT / "tools" / "write_pages.py", tmp_path], check=True)
+    assert "other_notebook" not in (tmp_path / "mine.html").read_text(encoding="utf-8")
     assert "<h2>Mine &amp; yours</h2>" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<math" in (tmp_path / "mine.html").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "MODEL_CARD.md")
-MARKED_TABLE = re.compile(r"<!-- (?P<id>table-[a-z]+)(?P<summary> summary)? -->\n(\|.*\n)*")
+MARKED_TABLE = re.compile(r"<!-- (?P<id>table-[\w-]+)(?P<summary> summary)? -->\n(\|.*\n)*")
 DIGIT_ROW = re.compile(r"\| \d \|")
 
 

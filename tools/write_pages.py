@@ -62,24 +62,37 @@ CARD = """<li><a href="{page}">{picture}<h2>{title}</h2><p>{question}</p></a></l
 class Renderer(IPythonRenderer):
     """Markdown to HTML, with formulas as MathML and links between the pages."""
 
+    pages = frozenset()  # the names of those that are written
+
     def block_math(self, body):
-        return convert(body.replace(r"\log", r"\log\,"), display="block")  # MathML sets logp tight
+        return convert(space_after_log(body), display="block")
 
     def inline_math(self, body):
-        return convert(body)
+        return convert(space_after_log(body))
 
     def image(self, text, url, title=None):
         return super().image(text, url.removeprefix("../"), title)  # from notebooks/ to the top
 
     def link(self, text, url, title=None):
         url = re.sub(r"^\.\./README\.md(#.*)?$", "index.html", url)
-        return super().link(text, re.sub(r"\.ipynb(?=$|#)", ".html", url), title)
+        url = re.sub(r"\.ipynb(?=$|#)", ".html", url)
+        file, _, _ = url.partition("#")
+        if file.endswith(".html") and "/" not in file and file not in self.pages:
+            return text  # of a notebook that was not executed here
+        return super().link(text, url, title)
 
 
-def make_exporter() -> HTMLExporter:
+def space_after_log(formula: str) -> str:
+    r"""Add the space that latex2mathml leaves out after \log and \log_2."""
+    return re.sub(r"\\log(_\w)?", lambda log: log[0] + r"\,", formula)
+
+
+def make_exporter(pages: set[str]) -> HTMLExporter:
     renderer = Renderer(escape=False, embed_images=True, path=str(ROOT))
+    renderer.pages = pages | {"index.html"}
+    last_state_of_bars = Config(CoalesceStreamsPreprocessor={"enabled": True})
     return HTMLExporter(
-        config=Config(CoalesceStreamsPreprocessor={"enabled": True}),
+        config=last_state_of_bars,
         extra_loaders=[DictLoader({"page": PAGE})],
         template_file="page",
         filters={"markdown2html": MarkdownWithMath(renderer=renderer).render},
@@ -108,9 +121,10 @@ def last_figure(notebook: NotebookNode) -> str:
 
 def write(folder: Path) -> None:
     """Write a page beside each notebook of the folder, and the index of all."""
-    exporter = make_exporter()
+    paths = sorted(folder.glob("*.ipynb"))
+    exporter = make_exporter({path.with_suffix(".html").name for path in paths})
     cards = []
-    for path in sorted(folder.glob("*.ipynb")):
+    for path in paths:
         notebook = nbformat.read(path, as_version=4)
         title = title_of(notebook)
         html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
