@@ -233,10 +233,16 @@ def test_weights_that_are_no_use_to_go_on_with_are_not_saved(run, tmp_path, monk
 
 def test_a_machine_whose_accelerator_is_not_used_sends_over_gloo(run, monkeypatch):
     """As on a Mac, whose GPU would have PyTorch look for another way."""
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("mps"))
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(mnist_helpers, "evaluate", lambda *_: (math.nan, LABELS, LABELS))
-    assert run({}, "--num-images=32").startswith("epoch 1: ")
+    backends = []
+
+    def refuse(backend=None, **options):
+        backends.append(backend)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(dist, "init_process_group", refuse)
+    run({})
+    run({"WORLD_SIZE": 2})
+    assert backends == ["gloo", "gloo"]
 
 
 def test_a_missing_address_is_named(run, monkeypatch):
