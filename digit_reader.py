@@ -1,4 +1,4 @@
-"""From a picture of digits to images as in MNIST, and to the digits: what notebook 07 explains.
+"""From a picture of digits to images as in MNIST, and to the digits: what notebook 05 explains.
 
 ``prepare`` and ``read_digits`` do it all. They go three steps: ``load_grey`` gives grey values,
 ``find_ink`` says where ink is, and ``cut_digits`` makes an image of each digit.
@@ -219,7 +219,7 @@ MIN_HEIGHT = 0.4  # of a digit; a hyphen is lower
 MAX_WIDTH = 3  # a ruled line is wider; up to four digits that touch aren't, and are read as one
 
 BOX = 20  # pixels: in MNIST the longer side of a digit
-CENTRE = 14  # in MNIST the row and the column of a digit's centre of mass (notebook 07 measures it)
+CENTRE = 14  # in MNIST the row and the column of a digit's centre of mass (notebook 05 measures it)
 SIZE = 28  # pixels: the sides of an image of MNIST
 
 

@@ -1,4 +1,4 @@
-"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 08.
+"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 10.
 
     torchrun ... measure_step.py FILE
 
@@ -24,8 +24,7 @@ NUM_ROUNDS = int(os.environ.get("REPEATS", 5))
 RUNS = 40  # of a kind of work in a round
 RUNS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
 
-BATCH_SIZES_ALONE = (16, 64, 1024)  # notebook 08 lays a line through their times
-BATCH_SIZES_TOGETHER = (64, 1024)
+BATCH_SIZES = (64, 1024)  # of all processes together
 NUM_GRADIENTS = (1, 100_000, 300_000, 717_210)  # of which the last is all of the network's
 
 
@@ -56,12 +55,12 @@ def kinds_of_work() -> dict:
     model = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
     work = {}
-    for batch_size in BATCH_SIZES_ALONE:
+    for batch_size in BATCH_SIZES:
         work[f"alone {batch_size}"] = partial(training_step, model, optimizer, batch_size)
     work["update 1"] = optimizer.step  # one update of all weights
     if dist.get_world_size() == 2:
         shared_model = nn.parallel.DistributedDataParallel(model)
-        for batch_size in BATCH_SIZES_TOGETHER:
+        for batch_size in BATCH_SIZES:
             half = batch_size // 2
             work[f"together {batch_size}"] = partial(training_step, shared_model, optimizer, half)
         for num in NUM_GRADIENTS:

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: each link, and notebook 07's drawing pad: ``make browser-test``.
+"""JupyterLab in a real browser: each link, and notebook 05's drawing pad: ``make browser-test``.
 
 Needs Chromium and its driver (Debian: chromium and chromium-driver), and what
 ``tests/browser_requirements.txt`` lists. With the environment variable ``SCREENSHOT``, a picture of
@@ -24,7 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from mnist_helpers import ROOT
 
-NOTEBOOK = "07_read_your_own_digits.ipynb"
+NOTEBOOK = "05_read_your_own_digits.ipynb"
 SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
 ONE = [(140, 50), (140, 230)]
 PANEL = "window.jupyterapp?.shell.currentWidget"
@@ -101,7 +101,7 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     script("jupyterapp.commands.execute('notebook:run-all-cells')")
     # Cells out of sight have no elements: go to the one that shows the pad.
     script(f"""
-        const shows = cell => cell.model.sharedModel.source.includes('ipywidgets.HBox(');
+        const shows = cell => cell.model.sharedModel.source.includes('display(pad)');
         window.pad = {panel}.content.widgets.findIndex(shows);
     """)
 

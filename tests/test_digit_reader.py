@@ -10,11 +10,11 @@ import processes
 import pytest
 import torch
 import torch.nn.functional as F
-from cells import source_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from composed_photos import photograph, write_line
 from digit_reader import cut_digits, find_ink, load_grey, prepare, read_digits
 from mnist_helpers import AUGMENTED_PATH, DATA_DIR, Network, load_checkpoint, load_mnist
 
@@ -53,7 +53,7 @@ def pasted(image, rng):
 
 
 def test_other_peoples_digits_are_read_and_no_answer_hangs_on_rounding():
-    """The second half of Semeion, whose table stands in notebook 07 and is compared by nbval."""
+    """The second half of Semeion, whose table stands in notebook 05 and is compared by nbval."""
     content = gzip.decompress((DATA_DIR / "semeion" / "semeion.data.gz").read_bytes())
     assert hashlib.md5(content).hexdigest() == "cb545d371d2ce14ec121470795a77432"
     rows = torch.tensor([[float(x) for x in row.split()] for row in content.splitlines()])[797:]
@@ -86,16 +86,13 @@ def test_digits_pasted_anywhere_are_read_as_well_as_before(ink):
 
 
 def test_lines_are_cut_at_their_gaps():
-    """The lines that notebook 07 composes: ruled paper, uneven light, a slant and noise."""
-    scope = {"np": np, "Image": Image}
-    exec(source_of("07", "def write_line("), scope)
-    exec(source_of("07", "def photograph("), scope)
+    """The lines that notebook 05 composes: ruled paper, uneven light, a slant and noise."""
     rng = np.random.default_rng(1)
     right = 0
     for _ in range(200):
         chosen = rng.integers(len(MNIST), size=rng.integers(1, 11))
-        ink = scope["write_line"](MNIST.data[chosen].numpy(), rng)
-        line = scope["photograph"](ink, rng)
+        ink = write_line(MNIST.data[chosen].numpy(), rng)
+        line = photograph(ink, rng)
         try:
             images = cut_digits(find_ink(load_grey(line, side=1000)))
         except ValueError:
