@@ -113,7 +113,7 @@ def choose_device() -> torch.device:
     if num_gpus == 0:
         return torch.device("cpu")
     if from_torchrun("LOCAL_WORLD_SIZE") > num_gpus:
-        advice = "start fewer, or compute on CPUs (TROUBLESHOOTING.md)"
+        advice = "start fewer, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"
         sys.exit(f"more processes than the {num_gpus} GPUs: {advice}")
     torch.cuda.set_device(from_torchrun("LOCAL_RANK"))
     return torch.device("cuda")

@@ -4,6 +4,7 @@ import math
 import os
 import random
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -157,6 +158,7 @@ def test_more_processes_than_gpus_are_named(run):
     together = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": 0}
     said = run(together, num_gpus=1)
     assert "more processes than the 1 GPUs: start fewer" in said
+    assert "CUDA_VISIBLE_DEVICES=" in said
 
 
 def test_a_port_in_use_is_named(run):
@@ -198,9 +200,19 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_saved(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def short_training(tmp_path_factory):
+    """The folder of a training that has ended, after one epoch of one step."""
+    folder = tmp_path_factory.mktemp("short")
+    train(folder, 1, "--num-epochs=1", "--num-images=64")
+    return folder
+
+
 @pytest.mark.parametrize("other", ["--num-images=128", "--batch-size=32", "--dropout=0.5"])
-def test_a_training_goes_on_only_with_the_recipe_that_it_began_with(tmp_path, run, other):
-    train(tmp_path, 1, "--num-epochs=1", "--num-images=64")
+def test_a_training_goes_on_only_with_the_recipe_that_it_began_with(
+    tmp_path, run, short_training, other
+):
+    shutil.copytree(short_training, tmp_path, dirs_exist_ok=True)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     said = run({}, "--num-images=64", "--batch-size=64", other)
     option, value = other.split("=")
@@ -208,8 +220,10 @@ def test_a_training_goes_on_only_with_the_recipe_that_it_began_with(tmp_path, ru
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_training_that_has_ended_says_so_and_changes_nothing(tmp_path, monkeypatch, capsys):
-    train(tmp_path, 1, "--num-epochs=1", "--num-images=64")
+def test_a_training_that_has_ended_says_so_and_changes_nothing(
+    tmp_path, monkeypatch, capsys, short_training
+):
+    shutil.copytree(short_training, tmp_path, dirs_exist_ok=True)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     arguments = ["--num-epochs=1", "--num-images=64", "--batch-size=64", f"--folder={tmp_path}"]
     monkeypatch.setattr(sys, "argv", [SCRIPT, *arguments])
