@@ -311,7 +311,7 @@ def find_ink(grey: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
     ink = filters.apply_hysteresis_threshold(free, faint, sure)
     ink = cut_webs(ink, depth > level + full / 2, height)
 
-    return ink, find_blurred(free, full, table, height)
+    return ink, find_traces(free, full, table, height)
 
 
 def grey_of_paper(grey: np.ndarray, window: int, beyond: float | None = None) -> np.ndarray:
@@ -428,16 +428,18 @@ def cut_webs(ink: np.ndarray, deep: np.ndarray, height: int) -> np.ndarray:
 BLUR = (
     1 / 20
 )  # of a digit's height: so blurred, a stroke that is hardly there stands out as a whole
+STAIN = 1 / 4  # of a digit's height: what is that soft is a stain or a shadow
 BLURRED_GRAINS = 5
-BLURRED_SHARE = 0.04  # of the full ink's depth; a thin stroke loses most of its depth
+BLURRED_SHARE = 0.07  # of the full ink's depth; a thin stroke loses most of its depth
 
 
-def find_blurred(depth: np.ndarray, full: float, table: np.ndarray, height: int) -> np.ndarray:
+def find_traces(depth: np.ndarray, full: float, table: np.ndarray, height: int) -> np.ndarray:
     """Return where ink may be, although it is too faint or too broken to be read, bool (H, W)."""
     blurred = ndimage.gaussian_filter(depth, BLUR * height)
+    blurred -= ndimage.gaussian_filter(depth, STAIN * height)
     level, grain = measure_grain(blurred, height)
-    clear = blurred > level + np.maximum(BLURRED_GRAINS * grain, BLURRED_SHARE * full)
-    return clear & ~table
+    enough = np.maximum(BLURRED_GRAINS * grain, BLURRED_SHARE * full)
+    return np.where(table, 0, (blurred - level) / enough)
 
 
 # From ink to digits -------------------------------------------------------------------------------
@@ -455,8 +457,9 @@ MAX_WIDTH = 4  # ... and so is what is wider, if it is thin
 MIN_SHARED = 0.4  # of the lower digit's height: two digits of a row share so many rows of pixels
 
 # As a share of the height of the digit itself.
-WIDE = 1.3  # a digit that is wider may be two that touch, unless it is read with confidence
-VERY_WIDE = 1.6  # a digit that is wider is two or more
+WIDE = 1.4  # a digit that is wider may be two that touch, unless it is read with confidence
+SURE_CUT = 0.95  # the least probability of the digits that a cut may bring
+VERY_WIDE = 2  # a digit that is wider is two or more
 
 
 def typical_height(ink: np.ndarray) -> int:
@@ -621,7 +624,7 @@ def find_digits(picture) -> Page:
         factor = min(DIGIT_HEIGHT / height, PAGE_SIDE / max(whole.shape))
         grey = rescale(whole, factor)
         expected = round(factor * height)
-        ink, blurred = find_ink(grey, expected)
+        ink, traces = find_ink(grey, expected)
         found = typical_height(ink)
         if 0.7 < found / expected < 1.4:
             break
@@ -636,7 +639,7 @@ def find_digits(picture) -> Page:
             unread.append(
                 (digit.box, "something is too wide for one digit and can't be cut in two")
             )
-    missed = find_missed(blurred, digits + too_large, found)
+    missed = find_missed(traces, ink, digits + too_large, found)
     unread += [(box, "something faint or broken could be a digit") for box in missed]
     return Page(grey, sort_into_rows(separate), unread)
 
@@ -647,32 +650,41 @@ def height_at_first_look(whole: np.ndarray) -> float:
     grey = ndimage.gaussian_filter(rescale(whole, factor), SMOOTHING)
     height = DIGIT_HEIGHT  # a first guess
     window = min(odd(PAPER_WINDOW * height), odd(min(grey.shape) // 2))
-    depth = depth_below(grey_of_paper(grey, window), grey)
+    paper = grey_of_paper(grey, window)
+    depth = depth_below(paper, grey)
     level, grain = measure_grain(depth, height)
     full = depth_of_full_ink(depth, level, grain)
-    return typical_height(depth > level + full / 2) / factor
+    table = beside_the_page(grey, paper, window)
+    return typical_height((depth > level + full / 2) & ~table) / factor
 
 
+FAINT_TRACE = 0.4
+MIN_MISSED = 0.3
 MISSED_MARGIN = 1 / 10  # of a digit's height: the blur makes digits that much larger on each side
 
 
-def find_missed(blurred: np.ndarray, digits: list[Part], height: int) -> list[Box]:
-    """Return where blurred ink that belongs to no digit has the size of one."""
-    rest = blurred.copy()
+def find_missed(traces: np.ndarray, ink: np.ndarray, digits: list[Part], height: int) -> list[Box]:
+    """Return where there is something of a digit's size that belongs to no digit found.
+
+    It is a clear trace, or a faint one in which at least some ink was found.
+    """
+    own = np.zeros(ink.shape, bool)
+    for box, digit_ink in digits:
+        own[box.top : box.bottom, box.left : box.right] |= digit_ink
     margin = round(MISSED_MARGIN * height)
-    for box, ink in digits:
-        top, left = max(0, box.top - margin), max(0, box.left - margin)
-        around = rest[top : box.bottom + margin, left : box.right + margin]
-        own = np.zeros(around.shape, bool)
-        own[box.top - top :, box.left - left :][: box.height, : box.width] = ink
-        around &= ~ndimage.binary_dilation(own, iterations=margin)
+    near = ndimage.distance_transform_edt(~own) <= margin
+    lost_ink = ink & ~near
+
     missed = []
-    for part in strokes_of(rest):
-        size = max(part.box.height, part.box.width)
-        if touches_edge(part.box, blurred.shape) or size > MAX_HEIGHT * height:
-            continue
-        if part.box.height - margin > MIN_HEIGHT * height:
-            missed.append(part.box)
+    for rest, needs_ink in ((traces > 1) & ~near, False), ((traces > FAINT_TRACE) & ~near, True):
+        for box, trace in strokes_of(rest):
+            has_ink = lost_ink[box.top : box.bottom, box.left : box.right][trace].any()
+            lowest = (MIN_MISSED if needs_ink else MIN_HEIGHT) * height
+            has_size = lowest < box.height - margin and (
+                max(box.height, box.width) < MAX_HEIGHT * height
+            )
+            if has_size and (has_ink or not needs_ink) and not touches_edge(box, ink.shape):
+                missed.append(box)
     return missed
 
 
@@ -689,10 +701,12 @@ def cut_apart(part: Part) -> list[Part]:
         return [part]
     if part.box.width <= VERY_WIDE * part.box.height and confidence([part]) >= UNSURE:
         return [part]
-    best, best_confidence = [], UNSURE
+    best, best_confidence = [], SURE_CUT
     for column in places_to_cut(part.ink):
-        left, right = crop(part, 0, column), crop(part, column, part.box.width)
-        pieces = cut_apart(left) + cut_apart(right) if left and right else []
+        halves = crop(part, 0, column), crop(part, column, part.box.width)
+        if min(half.box.height for half in halves) < TALL * part.box.height:
+            continue  # a stroke of one digit
+        pieces = [piece for half in halves for piece in cut_apart(half)]
         if len(pieces) > 1 and confidence(pieces) > best_confidence:
             best, best_confidence = pieces, confidence(pieces)
     return best
@@ -708,7 +722,7 @@ def places_to_cut(ink: np.ndarray) -> list[int]:
     """Return some columns that cross little ink, not too near the sides."""
     width = ink.shape[1]
     strip = max(1, width // 20)
-    crossed = ink.sum(axis=0)
+    crossed = ink.sum(axis=0)  # at least 1, since the strokes were joined
     places = []
     for start in range(width // 5, width - width // 5, strip):
         places.append(start + int(crossed[start : start + strip].argmin()))
@@ -718,12 +732,10 @@ def places_to_cut(ink: np.ndarray) -> list[int]:
 def crop(part: Part, first: int, last: int) -> Part:
     """Return the columns of a part from the first to the one before the last, without a margin."""
     ink = part.ink[:, first:last]
-    rows, columns = np.nonzero(ink)
-    top, left = rows.min(), columns.min()
-    bottom, right = rows.max() + 1, columns.max() + 1
-    corner = part.box.top, part.box.left + first
-    box = Box(corner[0] + top, corner[1] + left, corner[0] + bottom, corner[1] + right)
-    return Part(Box(*map(int, box)), ink[top:bottom, left:right])
+    ((rows, columns),) = ndimage.find_objects(ink.astype(int)) or [(slice(0, 0), slice(0, 0))]
+    top, left = part.box.top, part.box.left + first
+    box = Box(top + rows.start, left + columns.start, top + rows.stop, left + columns.stop)
+    return Part(box, ink[rows, columns])
 
 
 # From a digit's ink to an image -------------------------------------------------------------------
