@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from composed_photos import photograph, write_line
-from digit_reader import cut_digits, find_ink, load_grey, prepare, read_digits
+from digit_reader import as_in_mnist, cut_digits, prepare
 from mnist_helpers import AUGMENTED_PATH, DATA_DIR, Network, load_checkpoint, load_mnist
+from page_reader import find_digits, name_digits, read_digits, thicken
 
 MNIST = load_mnist(train=False)
 NETWORK = Network().eval()
@@ -93,14 +94,12 @@ def test_lines_are_cut_at_their_gaps():
         chosen = rng.integers(len(MNIST), size=rng.integers(1, 11))
         ink = write_line(MNIST.data[chosen].numpy(), rng)
         line = photograph(ink, rng)
-        try:
-            images = cut_digits(find_ink(load_grey(line, side=1000)))
-        except ValueError:
+        page = find_digits(line)
+        if page.unread or [len(row) for row in page.rows] != [len(chosen)]:
             continue
         # The right number of digits, and nearly each of them read: so they were cut where they end.
-        right += len(images) == len(chosen) and (
-            accuracy(images, MNIST.targets[chosen]) >= 1 - 2 / len(chosen)
-        )
+        names = np.array([digit for digit, _ in name_digits(page.rows)[0]])
+        right += np.mean(names == MNIST.targets[chosen].numpy()) >= 1 - 2 / len(chosen)
     assert right >= 0.97 * 200
 
 
@@ -153,7 +152,7 @@ def test_files_are_read_by_their_path(tmp_path, suffix):
     Image.fromarray(GREY).save(path)
     for name in (path, str(path)):
         assert (prepare(name) - prepare(GREY)).abs().mean() < 0.01
-    assert read_digits(path)[0][0] == MNIST.targets[0]
+    assert read_digits(path)[0][0][0] == MNIST.targets[0]
 
 
 def test_a_photo_is_turned_as_the_camera_was_held(tmp_path):
@@ -216,10 +215,11 @@ def side_by_side(*indices):
 
 
 def test_a_line_is_read_from_left_to_right_with_each_digits_probability():
-    answer = read_digits(side_by_side(0, 1, 2, 3))
+    (answer,) = read_digits(side_by_side(0, 1, 2, 3))
     assert [digit for digit, _ in answer] == MNIST.targets[:4].tolist()
+    (row,) = find_digits(side_by_side(0, 1, 2, 3)).rows
     with torch.inference_mode():
-        images = cut_digits(find_ink(load_grey(side_by_side(0, 1, 2, 3), side=1000)))
+        images = torch.stack([as_in_mnist(thicken(digit.ink)) for digit in row])
         expected = NETWORK(images).exp().amax(dim=1)
     assert [p for _, p in answer] == pytest.approx(expected.tolist())
     assert all(0.5 < p <= 1 for _, p in answer)
@@ -229,7 +229,7 @@ def test_hyphens_and_specks_between_the_digits_are_left_out():
     line = side_by_side(0, 1)
     line[100:108, 130:155] = 0  # a hyphen
     line[20:24, 20:24] = 0
-    assert [digit for digit, _ in read_digits(line)] == MNIST.targets[:2].tolist()
+    assert [digit for digit, _ in read_digits(line)[0]] == MNIST.targets[:2].tolist()
 
 
 def test_specks_beside_a_digit_change_nothing():
@@ -264,7 +264,7 @@ WRONG = {
     "nothing but transparency": (np.zeros((200, 200, 4), np.uint8), BLANK),
     "ruled lines": (np.tile(np.where(np.arange(200) % 30 < 2, 150, 230), (200, 1)).T, "no digit"),
     "salt": (np.where(NOISE.random((200, 200)) < 0.01, 0, 255), "no digit found"),
-    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read a line with read_digits"),
+    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read them with page_reader's read_digits"),
     "three digits": (side_by_side(0, 1, 2), "3 digits stand side by side"),
     "one above the other": (np.vstack([page(3), page(4)]), "stand above each other"),
     "no pixels": (np.zeros((0, 5)), r"shape \(0, 5\)"),
