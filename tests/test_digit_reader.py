@@ -264,7 +264,7 @@ WRONG = {
     "nothing but transparency": (np.zeros((200, 200, 4), np.uint8), BLANK),
     "ruled lines": (np.tile(np.where(np.arange(200) % 30 < 2, 150, 230), (200, 1)).T, "no digit"),
     "salt": (np.where(NOISE.random((200, 200)) < 0.01, 0, 255), "no digit found"),
-    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read them with page_reader's read_digits"),
+    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read them with page_reader"),
     "three digits": (side_by_side(0, 1, 2), "3 digits stand side by side"),
     "one above the other": (np.vstack([page(3), page(4)]), "stand above each other"),
     "no pixels": (np.zeros((0, 5)), r"shape \(0, 5\)"),
