@@ -86,7 +86,8 @@ def open_picture(path: str | os.PathLike, side: int) -> Image.Image:
     content = io.BytesIO(Path(path).read_bytes())
     try:
         picture = Image.open(content)
-        picture.draft(None, (side, side))  # a large JPEG is read at a half of its size, or less
+        smaller = [round(side * length / max(picture.size)) for length in picture.size]
+        picture.draft(None, smaller)  # a large JPEG is read at a half of its size, or less
         picture.load()
         return ImageOps.exif_transpose(picture)  # here, so that a fault in EXIF names the file too
     except Exception as error:  # Pillow raises many kinds

@@ -148,10 +148,12 @@ FAINT_GRAINS = 2.5
 # ... and as shares of the depth of the full ink, so that no stain on clean paper is.
 SURE_SHARE = 0.22
 FAINT_SHARE = 0.1
+# What is fainter is not read, but it is a hint that something was written there.
+HINT_GRAINS = 3
+HINT_SHARE = 0.05
 MIN_DEPTH = 0.06  # of the paper's grey value, for the full ink: paper itself is that uneven
-EDGE_STEP = (
-    0.25  # of the paper's grey value: what is that much darker at the picture's edge is no paper
-)
+# Of the paper's grey value: what is so much darker at the picture's edge is no paper.
+EDGE_STEP = 0.25
 
 
 def with_dark_ink(grey: np.ndarray) -> np.ndarray:
@@ -169,8 +171,8 @@ def with_dark_ink(grey: np.ndarray) -> np.ndarray:
     return grey - min(0, grey.min())
 
 
-def trace_ink(grey: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where ink is, bool (H, W), and where there may be some, as ``find_traces`` says.
+def trace_ink(grey: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where ink is, where there may be some, both bool (H, W), and ``find_traces``.
 
     Ink is what is clearly deeper than the paper, and what is a bit deeper and connected to it. A
     ValueError says that no ink stands out.
@@ -195,7 +197,8 @@ def trace_ink(grey: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
     ink = filters.apply_hysteresis_threshold(free, faint, sure)
     ink = cut_webs(ink, depth > level + full / 2, height)
 
-    return ink, find_traces(free, full, table, height)
+    hints = free > level + np.maximum(HINT_GRAINS * grain, HINT_SHARE * full)
+    return ink, hints & ~table, find_traces(free, full, table, height)
 
 
 def paper_without_ink(grey: np.ndarray, window: int, beyond: float | None = None) -> np.ndarray:
@@ -314,7 +317,7 @@ def cut_webs(ink: np.ndarray, deep: np.ndarray, height: int) -> np.ndarray:
 BLUR = 1 / 20
 STAIN = 1 / 4  # of a digit's height: what is that soft is a stain or a shadow
 BLURRED_GRAINS = 5
-BLURRED_SHARE = 0.07  # of the full ink's depth; a thin stroke loses most of its depth
+BLURRED_SHARE = 0.05  # of the full ink's depth; a thin stroke loses most of its depth
 
 
 def find_traces(depth: np.ndarray, full: float, table: np.ndarray, height: int) -> np.ndarray:
@@ -346,21 +349,24 @@ MIN_SHARED = 0.4  # of the lower digit's height: two digits of a row share so ma
 # As a share of the height of the digit itself.
 WIDE = 1.4  # a digit that is wider may be two that touch, unless it is read with confidence
 SURE_CUT = 0.95  # the least probability of the digits that a cut may bring
+TOO_WIDE = 3  # wider parts are not cut: there are too many ways
 VERY_WIDE = 2  # a digit that is wider is two or more
 
 
 def typical_height(ink: np.ndarray) -> int:
     """Return the height of the digits, in pixels.
 
-    Strokes of at least this height make up half of the sum of all strokes' heights, so that specks
-    hardly count.
+    Strokes of at least this height make up half of the sum of the squares of all heights, so that
+    specks hardly count, however many there are.
     """
-    strokes = [stroke for stroke in strokes_of(ink) if stroke.box.width < 3 * stroke.box.height]
-    heights = sorted((stroke.box.height for stroke in strokes), reverse=True)
+    strokes = strokes_of(ink)
+    # Lines don't count, unless there is nothing else.
+    not_wide = [stroke for stroke in strokes if stroke.box.width < 3 * stroke.box.height]
+    heights = sorted((stroke.box.height for stroke in not_wide or strokes), reverse=True)
     tallest = max(heights, default=0)
     if tallest < MIN_SIDE:
         raise ValueError(f"no digit found: the tallest stroke of ink has {tallest} pixels")
-    sums = np.cumsum(heights)
+    sums = np.cumsum(np.square(heights))
     return heights[np.searchsorted(sums, sums[-1] / 2)]
 
 
@@ -515,7 +521,7 @@ def find_digits(picture) -> Page:
         factor = min(DIGIT_HEIGHT / height, PAGE_SIDE / max(whole.shape))
         grey = rescale(whole, factor)
         expected = round(factor * height)
-        ink, traces = trace_ink(grey, expected)
+        ink, hints, traces = trace_ink(grey, expected)
         found = typical_height(ink)
         if 0.7 < found / expected < 1.4:
             break
@@ -530,7 +536,7 @@ def find_digits(picture) -> Page:
             unread.append(
                 (digit.box, "something is too wide for one digit and can't be cut in two")
             )
-    missed = find_missed(traces, ink, digits + too_large, found)
+    missed = find_missed(traces, ink, hints, digits + too_large, found)
     unread += [(box, "something faint or broken could be a digit") for box in missed]
     return Page(grey, sort_into_rows(separate), unread)
 
@@ -549,15 +555,18 @@ def height_at_first_look(whole: np.ndarray) -> float:
     return typical_height((depth > level + full / 2) & ~table) / factor
 
 
-FAINT_TRACE = 0.4  # counts only where some ink was found
+FAINT_TRACE = 0.4  # counts only where there is some ink, or hints of it
+MANY_HINTS = 0.5  # of a trace: a stroke has them all along its middle, and a stain in no place
 MIN_MISSED = 0.3  # of a digit's height, for a faint trace: its ends are lost in the grain
 MISSED_MARGIN = 1 / 10  # of a digit's height: the blur makes digits that much larger on each side
 
 
-def find_missed(traces: np.ndarray, ink: np.ndarray, digits: list[Part], height: int) -> list[Box]:
+def find_missed(
+    traces: np.ndarray, ink: np.ndarray, hints: np.ndarray, digits: list[Part], height: int
+) -> list[Box]:
     """Return where there is something of a digit's size that belongs to no digit found.
 
-    It is a clear trace, or a faint one in which at least some ink was found.
+    It is a clear trace, or a faint one with some ink or with many hints of it.
     """
     own = np.zeros(ink.shape, bool)
     for box, digit_ink in digits:
@@ -567,15 +576,18 @@ def find_missed(traces: np.ndarray, ink: np.ndarray, digits: list[Part], height:
     lost_ink = ink & ~near
 
     missed = []
-    for rest, needs_ink in ((traces > 1) & ~near, False), ((traces > FAINT_TRACE) & ~near, True):
-        for box, trace in strokes_of(rest):
-            has_ink = lost_ink[box.top : box.bottom, box.left : box.right][trace].any()
-            lowest = (MIN_MISSED if needs_ink else MIN_HEIGHT) * height
-            has_size = lowest < box.height - margin and (
-                max(box.height, box.width) < MAX_HEIGHT * height
-            )
-            if has_size and (has_ink or not needs_ink) and not touches_edge(box, ink.shape):
-                missed.append(box)
+    for box, trace in strokes_of((traces > FAINT_TRACE) & ~near):
+        place = np.s_[box.top : box.bottom, box.left : box.right]
+        rows_of_clear = np.nonzero(((traces[place] > 1) & trace).any(axis=1))[0]
+        clear_height = np.ptp(rows_of_clear) + 1 if len(rows_of_clear) else 0
+        has_ink = lost_ink[place][trace].any()
+        has_hints = hints[place][trace].mean() > MANY_HINTS
+        lowest = (MIN_MISSED if has_ink else MIN_HEIGHT) * height + margin
+        sure_height = box.height if has_ink or has_hints else clear_height
+        is_tall = sure_height > lowest
+        is_line = max(box.height, box.width) > MAX_HEIGHT * height
+        if is_tall and not is_line and not touches_edge(box, ink.shape):
+            missed.append(box)
     return missed
 
 
@@ -592,8 +604,12 @@ def cut_apart(part: Part) -> list[Part]:
         return [part]
     if part.box.width <= VERY_WIDE * part.box.height and confidence([part]) >= UNSURE:
         return [part]
+    if part.box.width > TOO_WIDE * part.box.height:
+        return []
     best, best_confidence = [], SURE_CUT
     for column in places_to_cut(part.ink):
+        if not (part.ink[:, :column].any() and part.ink[:, column:].any()):
+            continue
         halves = crop(part, 0, column), crop(part, column, part.box.width)
         if min(half.box.height for half in halves) < TALL * part.box.height:
             continue  # a stroke of one digit
@@ -613,7 +629,7 @@ def places_to_cut(ink: np.ndarray) -> list[int]:
     """Return some columns that cross little ink, not too near the sides."""
     width = ink.shape[1]
     strip = max(1, width // 20)
-    crossed = ink.sum(axis=0)  # at least 1, since the strokes were joined
+    crossed = ink.sum(axis=0)
     places = []
     for start in range(width // 5, width - width // 5, strip):
         places.append(start + int(crossed[start : start + strip].argmin()))
@@ -623,7 +639,7 @@ def places_to_cut(ink: np.ndarray) -> list[int]:
 def crop(part: Part, first: int, last: int) -> Part:
     """Return the columns of a part from the first to the one before the last, without a margin."""
     ink = part.ink[:, first:last]
-    ((rows, columns),) = ndimage.find_objects(ink.astype(int)) or [(slice(0, 0), slice(0, 0))]
+    ((rows, columns),) = ndimage.find_objects(ink.astype(int))
     top, left = part.box.top, part.box.left + first
     box = Box(top + rows.start, left + columns.start, top + rows.stop, left + columns.stop)
     return Part(box, ink[rows, columns])
