@@ -150,7 +150,7 @@ SURE_SHARE = 0.22
 FAINT_SHARE = 0.1
 # What is fainter is not read, but it is a hint that something was written there.
 HINT_GRAINS = 3
-HINT_SHARE = 0.05
+HINT_SHARE = 0.07
 MIN_DEPTH = 0.06  # of the paper's grey value, for the full ink: paper itself is that uneven
 # Of the paper's grey value: what is so much darker at the picture's edge is no paper.
 EDGE_STEP = 0.25
@@ -323,7 +323,7 @@ BLURRED_SHARE = 0.05  # of the full ink's depth; a thin stroke loses most of its
 def find_traces(depth: np.ndarray, full: float, table: np.ndarray, height: int) -> np.ndarray:
     """Return how clearly each pixel shows something of a stroke's size, float (H, W).
 
-    From 1 on there is something, even if it is too faint or too broken to be read.
+    From about 1 on there is something, even if it is too faint or too broken to be read.
     """
     blurred = ndimage.gaussian_filter(depth, BLUR * height)
     blurred -= ndimage.gaussian_filter(depth, STAIN * height)
@@ -555,8 +555,10 @@ def height_at_first_look(whole: np.ndarray) -> float:
     return typical_height((depth > level + full / 2) & ~table) / factor
 
 
-FAINT_TRACE = 0.4  # counts only where there is some ink, or hints of it
+MIN_TRACE = 0.4
+CLEAR_TRACE = 1.5
 MANY_HINTS = 0.5  # of a trace: a stroke has them all along its middle, and a stain in no place
+MAX_MISSED = 2  # of a digit's height
 MIN_MISSED = 0.3  # of a digit's height, for a faint trace: its ends are lost in the grain
 MISSED_MARGIN = 1 / 10  # of a digit's height: the blur makes digits that much larger on each side
 
@@ -566,7 +568,7 @@ def find_missed(
 ) -> list[Box]:
     """Return where there is something of a digit's size that belongs to no digit found.
 
-    It is a clear trace, or a faint one with some ink or with many hints of it.
+    It is a trace with some ink in it, or with many hints of ink, or a very clear one.
     """
     own = np.zeros(ink.shape, bool)
     for box, digit_ink in digits:
@@ -576,17 +578,16 @@ def find_missed(
     lost_ink = ink & ~near
 
     missed = []
-    for box, trace in strokes_of((traces > FAINT_TRACE) & ~near):
+    for box, trace in strokes_of((traces > MIN_TRACE) & ~near):
         place = np.s_[box.top : box.bottom, box.left : box.right]
-        rows_of_clear = np.nonzero(((traces[place] > 1) & trace).any(axis=1))[0]
-        clear_height = np.ptp(rows_of_clear) + 1 if len(rows_of_clear) else 0
         has_ink = lost_ink[place][trace].any()
         has_hints = hints[place][trace].mean() > MANY_HINTS
+        is_clear = traces[place][trace].max() > CLEAR_TRACE
         lowest = (MIN_MISSED if has_ink else MIN_HEIGHT) * height + margin
-        sure_height = box.height if has_ink or has_hints else clear_height
-        is_tall = sure_height > lowest
-        is_line = max(box.height, box.width) > MAX_HEIGHT * height
-        if is_tall and not is_line and not touches_edge(box, ink.shape):
+        is_tall = box.height > lowest
+        is_large = max(box.height, box.width) > MAX_MISSED * height
+        is_digit_sized = is_tall and not is_large and not touches_edge(box, ink.shape)
+        if is_digit_sized and (has_ink or has_hints or is_clear):
             missed.append(box)
     return missed
 
