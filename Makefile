@@ -82,6 +82,7 @@ model: .venv/ready
 # Notebooks 06, 09 and 10 are left as they are: 06 holds its full run, and the times of 09 and 10 differ
 # in every run, and their texts speak of the stored ones.
 STORED := $(filter-out notebooks/06_% notebooks/09_% notebooks/10_%,$(NOTEBOOKS))
+readme: export PAGES = 500
 readme: .venv/ready
 	@for notebook in $(STORED); do \
 	    echo "executing $$notebook in place"; \

@@ -151,7 +151,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     """
     grey = as_dark_ink(grey)
     depth = grey_of_paper(grey) - grey
-    dark = depth > filters.threshold_otsu(depth)  # splits the depths in two groups, far apart
+    dark = depth > filters.threshold_otsu(depth)  # two groups, far apart
     if not stands_out(depth, dark, value_range=np.ptp(grey)):
         raise ValueError("no ink stands out from the paper: the page is blank, or all noise")
     paper_depth = np.median(depth[~dark])
