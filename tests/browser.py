@@ -43,8 +43,10 @@ def server(tmp_path_factory):
         *(f"--ServerApp.root_dir={tmp_path / 'copy'}", "--ServerApp.ip=127.0.0.1"),
         *(f"--ServerApp.port={port}", "--IdentityProvider.token=pad", "--expose-app-in-browser"),
     ]
+    # The theme that a test chooses must not become that of the person who runs it.
+    own_settings = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
     with open(tmp_path / "server.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own_settings)
     try:
         for _ in range(120):
             try:
@@ -128,6 +130,24 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     wait.until(lambda _: "Draw a digit" in answer())
     draw(browser, canvas, ONE)
     wait.until(lambda _: "a 1 (" in answer())
+
+    # A click without a move draws a dot, which is answered too.
+    browser.find_element(By.XPATH, "//button[text()='Clear']").click()
+    wait.until(lambda _: "Draw a digit" in answer())
+    pixel = "arguments[0].getContext('2d').getImageData({0}, {0}, 1, 1).data"
+
+    def colour_at(place):
+        drawn = browser.execute_script(f"return Array.from({pixel.format(place)})", canvas)
+        return drawn[:3]
+
+    draw(browser, canvas, [(140, 140)])
+    wait.until(lambda _: answer() and "Draw a digit" not in answer())
+    assert colour_at(140) == [0, 0, 0]
+
+    # The paper stays white in the dark theme.
+    script("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    wait.until(lambda _: script("return document.body.dataset.jpThemeLight") == "false")
+    assert colour_at(10) == [255, 255, 255] and canvas.value_of_css_property("opacity") == "1"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)

@@ -200,7 +200,7 @@ def test_a_wide_blot_is_not_cut():
 def test_a_table_beside_the_page_is_left_out(table):
     rows = [[3, 5], [8, 0]]
     grey = photo_of(0.7 * write(rows))
-    wood = 70 + 15 * composed_photos.smooth_noise(grey.shape, 4, np.random.default_rng(0))
+    wood = 70 + 7 * composed_photos.smooth_noise(grey.shape, 4, np.random.default_rng(0))
     at = {"left": np.s_[:, :25], "right": np.s_[:, -25:], "top": np.s_[:25], "bottom": np.s_[-25:]}
     grey[at[table]] = wood.clip(0, 255)[at[table]]
     assert [len(row) for row in digits_of(grey)] == [2, 2]
