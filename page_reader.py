@@ -142,7 +142,8 @@ PAPER_WINDOW = 0.75  # of a digit's height; strokes are narrower, and most shado
 # lies no paper but a table, or there is too little light.
 DARKEST_PAPER = 0.5
 TILE = 1.5  # of a digit's height: the grain is measured in squares of this side
-# Depths that ink must have. In units of the grain, so that no noise is taken for ink, ...
+# Depths that ink must have. (These values, and those of traces below, were chosen on composed
+# pages; notebook 05 measures on others.) In units of the grain, so that no noise is taken for ink,
 SURE_GRAINS = 5
 FAINT_GRAINS = 2.5
 # ... and as shares of the depth of the full ink, so that no stain on clean paper is.
@@ -316,14 +317,15 @@ def cut_webs(ink: np.ndarray, deep: np.ndarray, height: int) -> np.ndarray:
 # grain stands out as a whole.
 BLUR = 1 / 20
 STAIN = 1 / 4  # of a digit's height: what is that soft is a stain or a shadow
-BLURRED_GRAINS = 5
+BLURRED_GRAINS = 5  # how far a blurred stroke must stand out of the blurred grain
 BLURRED_SHARE = 0.05  # of the full ink's depth; a thin stroke loses most of its depth
 
 
 def find_traces(depth: np.ndarray, full: float, table: np.ndarray, height: int) -> np.ndarray:
     """Return how clearly each pixel shows something of a stroke's size, float (H, W).
 
-    From about 1 on there is something, even if it is too faint or too broken to be read.
+    1 is as clear as BLURRED_GRAINS and BLURRED_SHARE ask. What is too faint or too broken to be
+    read comes near that.
     """
     blurred = ndimage.gaussian_filter(depth, BLUR * height)
     blurred -= ndimage.gaussian_filter(depth, STAIN * height)
@@ -399,7 +401,7 @@ def join_strokes(ink: np.ndarray, height: int) -> tuple[list[Part], list[Part]]:
     parts = [merge(group) for group in groups]
     digits = [part for part in parts if part.box.height > MIN_HEIGHT * height]
     if not digits and not too_large:
-        raise ValueError("no digit found: all ink is far wider than tall")
+        raise ValueError("no digit found: all ink is lines, specks or at the edge of the picture")
     return digits, too_large
 
 
@@ -534,7 +536,7 @@ def find_digits(picture) -> Page:
         separate += pieces
         if not pieces:
             unread.append(
-                (digit.box, "something is too wide for one digit and can't be cut in two")
+                (digit.box, "something is too wide for one digit and can't be cut into digits")
             )
     missed = find_missed(traces, ink, hints, digits + too_large, found)
     unread += [(box, "something faint or broken could be a digit") for box in missed]
@@ -555,11 +557,13 @@ def height_at_first_look(whole: np.ndarray) -> float:
     return typical_height((depth > level + full / 2) & ~table) / factor
 
 
+# In the units of find_traces: from the first on a faint digit's trace holds together, and beyond
+# the second no stain or shadow's edge was seen.
 MIN_TRACE = 0.4
 CLEAR_TRACE = 1.5
 MANY_HINTS = 0.5  # of a trace: a stroke has them all along its middle, and a stain in no place
-MAX_MISSED = 2  # of a digit's height
-MIN_MISSED = 0.3  # of a digit's height, for a faint trace: its ends are lost in the grain
+MAX_MISSED = 2  # of a digit's height: what is larger is a shadow, a fold or a line
+MIN_MISSED = 0.3  # of a digit's height, for a trace with ink in it: its ends are lost in the grain
 MISSED_MARGIN = 1 / 10  # of a digit's height: the blur makes digits that much larger on each side
 
 

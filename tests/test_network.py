@@ -1,6 +1,7 @@
 """The network: its arithmetic, its dropout, what it refuses, and what can be made of it."""
 
 import ast
+import re
 
 import numpy as np
 import pytest
@@ -49,12 +50,12 @@ def test_dropout_erases_a_quarter_of_both_hidden_layers_while_training_only():
         assert (activations == 1).all()
 
 
-# A class that a notebook writes out, so that it can be changed there ------------------------------
+# What a notebook writes out, so that it can be changed there --------------------------------------
 
 
-def code_of_class(source, name):
-    """What runs: without comments, docstrings, annotations, and the name of the helper module."""
-    tree = ast.parse(source.replace("mnist.", ""))
+def code_of(source, name):
+    """What runs: without comments, docstrings, annotations, and the names of our modules."""
+    tree = ast.parse(re.sub(r"\b(mnist|reader|pages)\.", "", source))
     (node,) = [n for n in tree.body if getattr(n, "name", "") == name]
     for part in ast.walk(node):
         if isinstance(part, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(part):
@@ -66,11 +67,23 @@ def code_of_class(source, name):
     return ast.dump(node)
 
 
-@pytest.mark.parametrize("number, name", [("02", "Network"), ("09", "DigitTensors")])
-def test_a_class_written_in_a_notebook_is_the_helpers(number, name):
-    helper = (ROOT / "mnist_helpers.py").read_text(encoding="utf-8")
-    cell = source_of(number, f"class {name}(")
-    assert code_of_class(cell, name) == code_of_class(helper, name)
+@pytest.mark.parametrize(
+    "number, module, start",
+    [
+        ("02", "mnist_helpers", "class Network("),
+        ("09", "mnist_helpers", "class DigitTensors("),
+        ("05", "digit_reader", "def as_dark_ink("),
+        ("05", "digit_reader", "def grey_of_paper("),
+        ("05", "digit_reader", "def find_ink("),
+        ("05", "digit_reader", "def as_in_mnist("),
+        ("05", "page_reader", "def trace_ink("),
+        ("05", "page_reader", "def sort_into_rows("),
+    ],
+)
+def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):
+    code = (ROOT / f"{module}.py").read_text(encoding="utf-8")
+    name = start.split()[1].rstrip("(")
+    assert code_of(source_of(number, start), name) == code_of(code, name)
 
 
 # Images -------------------------------------------------------------------------------------------

@@ -133,4 +133,4 @@ def test_the_readmes_two_examples_run_as_they_stand(tmp_path):
     assert result.returncode == 0, result.stderr
     read, predicted, shape = result.stdout.splitlines()
     assert load_mnist(train=False).targets[0] == 7
-    assert read.startswith("[(7, ") and predicted == "7" and shape == "torch.Size([1, 10])"
+    assert read.startswith("[[(7, ") and predicted == "7" and shape == "torch.Size([1, 10])"
