@@ -114,7 +114,7 @@ def plot_reading(picture) -> plt.Axes:
     height, width = page.grey.shape
     _, ax = plt.subplots(figsize=(9, min(9, 0.5 + 9 * height / width)), layout="constrained")
     ax.imshow(page.grey, cmap="gray")
-    ax.set(xticks=[], yticks=[])
+    ax.set(title="blue: read; orange: unsure, or not read", xticks=[], yticks=[])
     names = name_digits(page.rows) if page.rows else []
     for row, answers in zip(page.rows, names, strict=True):
         for digit, (name, probability) in zip(row, answers, strict=True):
