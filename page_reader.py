@@ -107,8 +107,8 @@ def load_network() -> Network:
 def plot_reading(picture) -> plt.Axes:
     """Show a page with a box around each digit, and above it what was read.
 
-    What the network is less sure of than 90 % is orange, and so is ink that can't be read: it has a
-    question mark. Takes and raises what ``read_digits`` does, but for such ink.
+    What the network is less sure of than 90 % is orange, with a question mark, and so is ink that
+    can't be read. Takes and raises what ``read_digits`` does, but for such ink.
     """
     page = find_digits(picture)
     height, width = page.grey.shape
@@ -121,7 +121,7 @@ def plot_reading(picture) -> plt.Axes:
             if probability >= UNSURE:
                 draw_box(ax, digit.box, f"{name}", BLUE)
             else:
-                draw_box(ax, digit.box, f"{name}? {probability:.0%}", ORANGE)
+                draw_box(ax, digit.box, f"{name}?", ORANGE)
     for box, _ in page.unread:
         draw_box(ax, box, "?", ORANGE, style="--")
     return ax
