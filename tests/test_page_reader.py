@@ -12,6 +12,7 @@ from page_reader import (
     Box,
     Part,
     cut_apart,
+    depth_below,
     find_digits,
     name_digits,
     plot_reading,
@@ -208,11 +209,29 @@ def test_a_table_beside_the_page_is_left_out(table):
 
 def test_light_ink_is_read_and_a_bright_spot_makes_no_ink_light():
     rows = [[3, 5, 8], [0, 2, 6]]
-    picture = photo_of(0.7 * write(rows), light=0.6)
+    picture = photo_of(0.4 * write(rows), light=0.6)
     assert digits_of(255 - picture) == digits_of(picture)
     down, right = np.indices(picture.shape)
-    glare = 120 * np.exp(-((down - 30) ** 2 + (right - 30) ** 2) / 2000)
+    glare = 90 * np.exp(-((down - 60) ** 2 + (right - 30) ** 2) / 20_000)
     assert digits_of((picture + glare).clip(0, 255).astype(np.uint8)) == digits_of(picture)
+
+
+def test_grain_is_no_ink():
+    picture = photo_of(0.7 * write([[3, 5, 8]]), light=0.25, noise=0.03)
+    assert [len(row) for row in digits_of(picture)] == [3]
+
+
+def test_ink_is_as_deep_in_a_shadow_as_in_the_light():
+    grey = np.full((4, 4), 200.0)
+    grey[:, :2] /= 4
+    paper = grey.copy()
+    grey[1, 1] /= 2
+    grey[1, 2] /= 2
+    depth = depth_below(paper, grey)
+    assert depth[1, 2] == 0.5 and depth[1, 1] == pytest.approx(0.25)  # too dark to be paper
+    paper[:, :2] = grey[:, :2] = 120
+    grey[1, 1] /= 2
+    assert depth_below(paper, grey)[1, 1:3].tolist() == [0.5, 0.5]
 
 
 # Rows ---------------------------------------------------------------------------------------------
