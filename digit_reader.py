@@ -86,7 +86,7 @@ def open_picture(path: str | os.PathLike, side: int) -> Image.Image:
     content = io.BytesIO(Path(path).read_bytes())
     try:
         picture = Image.open(content)
-        smaller = [round(side * length / max(picture.size)) for length in picture.size]
+        smaller = [max(MIN_SIDE, side * length // max(picture.size)) for length in picture.size]
         picture.draft(None, smaller)  # a large JPEG is read at a half of its size, or less
         picture.load()
         return ImageOps.exif_transpose(picture)  # here, so that a fault in EXIF names the file too
