@@ -83,6 +83,7 @@ model: .venv/ready
 # in every run, and their texts speak of the stored ones.
 STORED := $(filter-out notebooks/06_% notebooks/09_% notebooks/10_%,$(NOTEBOOKS))
 readme: export PAGES = 500
+readme: export WRITERS = 30
 readme: .venv/ready
 	@for notebook in $(STORED); do \
 	    echo "executing $$notebook in place"; \

@@ -1,5 +1,9 @@
-"""A square to draw a digit on, with the mouse or a finger, beside the answer: for notebook 05."""
+"""A square to draw a digit on, with the mouse or a finger, beside the answer.
 
+``DrawingPad`` is for notebook 05. ``TeachingPad``, for notebook 07, also asks which digit it was.
+"""
+
+import html
 import io
 from collections.abc import Callable
 
@@ -7,10 +11,12 @@ import ipywidgets
 from ipycanvas import Canvas
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 SIDE = 280  # pixels of the pad
 PEN = 18  # pixels: as thick on the pad as MNIST's strokes are in their image
 INVITATION = "Draw a digit."
+LAST_SHOWN = 20  # examples; to draw more takes long
 
 Point = tuple[float, float]
 
@@ -57,6 +63,7 @@ class DrawingPad:
 
     def clear(self) -> None:
         self.strokes = []
+        self.is_down = False  # a finger may still be
         self.canvas.fill_style = "white"  # a browser's dark theme would shine through
         self.canvas.fill_rect(0, 0, SIDE, SIDE)
         self.canvas.fill_style = "black"
@@ -86,22 +93,154 @@ class DrawingPad:
 
     def drawing(self) -> Image.Image:
         """Return the strokes as a picture, black on white."""
-        page = Image.new("L", (SIDE, SIDE), "white")
-        pen = ImageDraw.Draw(page)
-        for stroke in self.strokes:
-            pen.line(stroke, fill="black", width=PEN, joint="curve")
-            for x, y in (stroke[0], stroke[-1]):  # round ends
-                r = PEN / 2
-                pen.ellipse((x - r, y - r, x + r, y + r), fill="black")
-        return page
+        return draw_strokes(self.strokes)
+
+    def box(self) -> ipywidgets.Box:
+        """Return all that is shown."""
+        left = ipywidgets.VBox([self.canvas, self.button])
+        right = ipywidgets.VBox([self.words, self.picture])
+        return ipywidgets.HBox([left, right], layout={"grid_gap": "16px"})
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         """Show the pad where the notebook runs. Words stand in its place where it is only read."""
-        left = ipywidgets.VBox([self.canvas, self.button])
-        right = ipywidgets.VBox([self.words, self.picture])
-        box = ipywidgets.HBox([left, right], layout={"grid_gap": "16px"})
         words = {"text/plain": "(The drawing pad is here where the notebook runs.)"}
-        return box._repr_mimebundle_() | words
+        return self.box()._repr_mimebundle_() | words
+
+
+class TeachingPad(DrawingPad):
+    """A pad that asks which digit was drawn, keeps the answers as examples, and has them taught.
+
+    Args:
+        answer: as for ``DrawingPad``.
+        prepare: makes an image, float32 of shape (1, 28, 28), of a drawing, or raises a ValueError.
+        keep: is given all images and labels whenever an example came or went.
+        teach: is given all images and labels, and returns a line of HTML. It is called after every
+            tenth example, and by a button.
+        examples: images and labels to begin with.
+
+    Attributes:
+        images, labels: the examples, a list each.
+        report: the line of HTML that stands below the pad.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Image.Image], tuple[str, Figure | None]],
+        prepare: Callable[[Image.Image], Tensor],
+        keep: Callable[[list[Tensor], list[int]], None],
+        teach: Callable[[list[Tensor], list[int]], str],
+        examples: tuple[list[Tensor], list[int]] = ((), ()),
+    ):
+        super().__init__(answer)
+        self.prepare = prepare
+        self.keep = keep
+        self.teach = teach
+        self.images, self.labels = (list(values) for values in examples)
+        self.digit_buttons = [self.button_for(digit) for digit in range(10)]
+        self.teach_button = ipywidgets.Button(description="Teach")
+        self.teach_button.on_click(lambda button: self.learn())
+        self.choice = ipywidgets.Dropdown(description="Example")
+        self.take_out_button = ipywidgets.Button(description="Take out")
+        self.take_out_button.on_click(lambda button: self.take_out(self.choice.value))
+        self.line = ipywidgets.HTML()
+        self.gallery = ipywidgets.Image()
+        self.show_examples()
+
+    @property
+    def report(self) -> str:
+        return self.line.value
+
+    def button_for(self, digit: int) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=str(digit), layout={"width": "40px"})
+        button.on_click(lambda button: self.add(digit))
+        return button
+
+    def add(self, digit: int) -> None:
+        """Keep the drawing as an example of this digit."""
+        if not self.strokes:
+            self.line.value = "Draw a digit first, and then say which it was."
+            return
+        try:
+            self.images.append(self.prepare(self.drawing()))
+        except ValueError as error:
+            self.line.value = f"Not kept: {html.escape(str(error))}"
+            return
+        self.labels.append(digit)
+        self.clear()
+        is_kept = self.keep_examples()
+        if is_kept and len(self.labels) % 10 == 0:
+            self.learn()
+
+    def add_examples(self, images: Tensor, labels: Tensor) -> None:
+        """Add images (N, 1, 28, 28) that were not drawn here, and their labels (N,)."""
+        self.images += list(images)
+        self.labels += labels.tolist()
+        self.keep_examples()
+
+    def take_out(self, number: int) -> None:
+        """Take out an example; the first one has the number 1, and 0 stands for none."""
+        if number > 0:
+            del self.images[number - 1], self.labels[number - 1]
+            self.keep_examples()
+
+    def keep_examples(self) -> bool:
+        """Show the examples, have them kept, and return whether that went well."""
+        self.show_examples()
+        try:
+            self.keep(self.images, self.labels)
+        except Exception as error:
+            self.line.value = f"Not saved: {html.escape(str(error))}"
+            return False
+        return True
+
+    def learn(self) -> None:
+        """Have the examples taught. Errors are shown: JupyterLab hides those of a button."""
+        if not self.labels:
+            self.line.value = "There are no examples yet: draw a digit, and say which it was."
+            return
+        self.line.value = "Learning …"
+        try:
+            self.line.value = self.teach(self.images, self.labels)
+        except KeyboardInterrupt:
+            self.line.value = "Stopped: the network is the one that it was before."
+        except Exception as error:
+            self.line.value = f"Nothing was learned: {html.escape(str(error))}"
+
+    def show_examples(self) -> None:
+        names = [f"{number}: a {digit}" for number, digit in enumerate(self.labels, start=1)]
+        self.choice.options = [("…", 0), *zip(names, range(1, len(names) + 1), strict=True)]
+        self.choice.value = 0
+        self.line.value = f"Examples: {len(names)}"
+        last = slice(-LAST_SHOWN, None)
+        self.gallery.value = png_of(figure_of(self.images[last], names[last])) if names else b""
+
+    def box(self) -> ipywidgets.Box:
+        which = ipywidgets.HBox([ipywidgets.HTML("It was a"), *self.digit_buttons])
+        examples = ipywidgets.HBox([self.teach_button, self.choice, self.take_out_button])
+        return ipywidgets.VBox([super().box(), which, examples, self.line, self.gallery])
+
+
+def draw_strokes(strokes: list[list[Point]]) -> Image.Image:
+    """Return strokes, in pixels of the pad, as a picture, black on white."""
+    page = Image.new("L", (SIDE, SIDE), "white")
+    pen = ImageDraw.Draw(page)
+    for stroke in strokes:
+        pen.line(stroke, fill="black", width=PEN, joint="curve")
+        for x, y in (stroke[0], stroke[-1]):  # round ends
+            r = PEN / 2
+            pen.ellipse((x - r, y - r, x + r, y + r), fill="black")
+    return page
+
+
+def figure_of(images: list[Tensor], titles: list[str], columns: int = 10) -> Figure:
+    """Draw images (1, 28, 28) in a grid, each under its title."""
+    rows = -(-len(images) // columns)  # rounded up
+    figure = Figure(figsize=(0.8 * columns, rows), layout="constrained")
+    for place, (image, title) in enumerate(zip(images, titles, strict=True), start=1):
+        ax = figure.add_subplot(rows, columns, place, xticks=[], yticks=[])
+        ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
+        ax.set_title(title, fontsize=9)
+    return figure
 
 
 def png_of(figure: Figure) -> bytes:

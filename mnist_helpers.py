@@ -1,4 +1,4 @@
-"""What the notebooks share: the data, the network, its evaluation, checkpoints, and a picture grid.
+"""What the notebooks share: data, augmentation, network, evaluation, checkpoints, a picture grid.
 
 The training loop is not here: it stands in full in notebook 03.
 """
@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 from torch.utils.data import DataLoader, TensorDataset
@@ -139,6 +140,57 @@ def make_loaders(
         DataLoader(val_set, **options),
         DataLoader(test_set, **options),
     )
+
+
+# Augmentation -------------------------------------------------------------------------------------
+
+
+def affine(angle: Tensor, scale_x: Tensor, scale_y: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Return matrices that say, for each place in a new image, where to look in the old one.
+
+    Args:
+        angle: in radians. All arguments have the shape (N,).
+        scale_x, scale_y: factors by which to look further from the centre.
+        right, down: in half-widths of an image, which is 2 wide and 2 high.
+
+    Returns:
+        N matrices, of shape (N, 2, 3), as ``torch.nn.functional.affine_grid`` takes them.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    x = torch.stack([cos * scale_x, -sin * scale_y, right], dim=1)
+    y = torch.stack([sin * scale_x, cos * scale_y, down], dim=1)
+    return torch.stack([x, y], dim=1)  # (N, 2, 3)
+
+
+def distort(
+    images: Tensor,
+    angle: float = 10,
+    scale: float = 0.2,
+    shift: float = 1.5,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Turn, scale and shift each image of a batch (N, 1, 28, 28) at random, in its own way.
+
+    Args:
+        angle: at most, in degrees.
+        scale: at most, by a factor between e^-scale and e^scale along each axis.
+        shift: at most, in pixels along each axis.
+        generator: of random numbers; without one, ``torch.manual_seed`` decides.
+    """
+    n = len(images)  # (N, 1, 28, 28)
+
+    def uniform():  # a random number between -1 and 1 for each image
+        return 2 * torch.rand(n, device=images.device, generator=generator) - 1
+
+    matrices = affine(
+        math.radians(angle) * uniform(),
+        (scale * uniform()).exp(),
+        (scale * uniform()).exp(),
+        shift / 14 * uniform(),
+        shift / 14 * uniform(),
+    )
+    grid = F.affine_grid(matrices, images.shape, align_corners=False)  # (N, 28, 28, 2)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 # Network ------------------------------------------------------------------------------------------
@@ -286,13 +338,18 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more
     else:
         torch.save(weights, content)
 
+    write_whole(content.getvalue(), path)
+
+
+def write_whole(content: bytes, path: Path | str) -> None:
+    """Write a file as ``save_checkpoint`` does: all of it or nothing. Raises what that raises."""
     path = Path(path).resolve()  # follow a link: it would be replaced itself
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(path)
         with open(unfinished, "xb") as file:
-            file.write(content.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # wait until the bytes are on the disk
         if path.exists():

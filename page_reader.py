@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from skimage import filters, measure
+from torch import Tensor
 
 from digit_reader import MIN_SIDE, as_in_mnist, load_grey, odd, rescale, resize
 from mnist_helpers import AUGMENTED_PATH, BLUE, ORANGE, Network, load_checkpoint
@@ -72,6 +73,11 @@ def read_digits(picture) -> list[list[tuple[int, float]]]:
         ValueError: the picture can't be read, shows no digit, or shows ink that could be a digit
             and can't be read. It says where.
     """
+    return name_digits(find_all_digits(picture))
+
+
+def find_all_digits(picture) -> list[list[Part]]:
+    """Return the digits of a page, row by row. Takes and raises what ``read_digits`` does."""
     page = find_digits(picture)
     if page.unread:
         box, fault = page.unread[0]
@@ -83,18 +89,21 @@ def read_digits(picture) -> list[list[tuple[int, float]]]:
             "from its top (plot_reading shows it). Take a sharper or lighter photo, write it anew "
             "with more space around it, or cut it out of the picture"
         )
-    return name_digits(page.rows)
+    return page.rows
 
 
 @torch.inference_mode()
 def name_digits(rows: list[list[Part]]) -> list[list[tuple[int, float]]]:
     """Return for each digit what the network reads, and its probability."""
-    digits = [digit for row in rows for digit in row]
-    images = torch.stack([as_in_mnist(thicken(digit.ink)) for digit in digits])  # (N, 1, 28, 28)
-    log_probs = load_network()(images)  # (N, 10)
+    log_probs = load_network()(images_of(rows))  # (N, 10)
     probabilities, names = log_probs.exp().max(dim=1)
     answers = iter(zip(names.tolist(), probabilities.tolist(), strict=True))
     return [[next(answers) for _ in row] for row in rows]
+
+
+def images_of(rows: list[list[Part]]) -> Tensor:
+    """Return an image as in MNIST of each digit, float32 of shape (N, 1, 28, 28), row by row."""
+    return torch.stack([as_in_mnist(thicken(digit.ink)) for row in rows for digit in row])
 
 
 @cache

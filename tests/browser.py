@@ -1,8 +1,8 @@
-"""JupyterLab in a real browser: each link, and notebook 05's drawing pad: ``make browser-test``.
+"""JupyterLab in a real browser: each link, and both drawing pads: ``make browser-test``.
 
 Needs Chromium and its driver (Debian: chromium and chromium-driver), and what
 ``tests/browser_requirements.txt`` lists. With the environment variable ``SCREENSHOT``, a picture of
-the pad in use is written to that path.
+notebook 05's pad in use is written to that path.
 """
 
 import os
@@ -24,9 +24,22 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from mnist_helpers import ROOT
 
-NOTEBOOK = "05_read_your_own_digits.ipynb"
 SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
 ONE = [(140, 50), (140, 230)]
+UNKNOWN_ONES = [
+    [(60, 150), (170, 50), (170, 235)],
+    [(66, 158), (175, 47), (174, 230)],
+]
+TEN_TO_TEACH = [
+    *((1, [(x + dx, y + dy) for x, y in UNKNOWN_ONES[0]]) for dx, dy in ((0, 0), (9, 4), (-8, -5))),
+    (0, [(140, 50), (85, 95), (85, 185), (140, 230), (195, 185), (195, 95), (140, 50)]),
+    (2, [(85, 95), (140, 50), (190, 95), (85, 230), (200, 230)]),
+    (3, [(90, 60), (190, 80), (130, 135), (195, 185), (90, 225)]),
+    (5, [(190, 55), (100, 55), (95, 130), (185, 150), (180, 215), (90, 225)]),
+    (6, [(170, 50), (100, 130), (95, 200), (150, 230), (185, 190), (105, 170)]),
+    (7, SEVEN),
+    (9, [(180, 100), (120, 50), (95, 110), (180, 110), (180, 100), (170, 230)]),
+]
 PANEL = "window.jupyterapp?.shell.currentWidget"
 
 
@@ -34,7 +47,7 @@ PANEL = "window.jupyterapp?.shell.currentWidget"
 def server(tmp_path_factory):
     """JupyterLab on a copy of the repository, as `make lab` serves it; yields its address."""
     tmp_path = tmp_path_factory.mktemp("server")
-    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "checkpoints"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,34 +103,38 @@ def draw(browser, canvas, points):
     actions.release().perform()
 
 
-def test_what_is_drawn_on_the_pad_is_read(server, browser):
-    browser.get(server.format(f"notebooks/{NOTEBOOK}"))
+def open_pad(server, browser, notebook):
+    """Run all cells of a notebook with a pad; return its canvas, and what says the answer."""
+    browser.get(server.format(f"notebooks/{notebook}"))
     wait = WebDriverWait(browser, 180)
-
-    def script(text):
-        return browser.execute_script(text)
-
-    panel = PANEL
-    status = f"return {panel}?.sessionContext?.session?.kernel?.status"
-    wait.until(lambda _: script(status) == "idle")
-    script("jupyterapp.commands.execute('notebook:run-all-cells')")
+    status = f"return {PANEL}?.sessionContext?.session?.kernel?.status"
+    wait.until(lambda _: browser.execute_script(status) == "idle")
+    browser.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
     # Cells out of sight have no elements: go to the one that shows the pad.
-    script(f"""
+    browser.execute_script(f"""
         const shows = cell => cell.model.sharedModel.source.includes('display(pad)');
-        window.pad = {panel}.content.widgets.findIndex(shows);
+        window.pad = {PANEL}.content.widgets.findIndex(shows);
     """)
 
     def canvas_in_view(_):
-        script(f"{panel}.content.scrollToItem(window.pad, 'start')")
+        browser.execute_script(f"{PANEL}.content.scrollToItem(window.pad, 'start')")
         found = browser.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output canvas")
         return found[0] if found and found[0].is_displayed() else None
-
-    canvas = wait.until(canvas_in_view)
 
     def answer():
         return " ".join(e.text for e in browser.find_elements(By.CSS_SELECTOR, ".widget-html"))
 
+    canvas = wait.until(canvas_in_view)
     wait.until(lambda _: "Draw a digit" in answer())
+    return canvas, answer, wait
+
+
+def test_what_is_drawn_on_the_pad_is_read(server, browser):
+    canvas, answer, wait = open_pad(server, browser, "05_read_your_own_digits.ipynb")
+
+    def script(text):
+        return browser.execute_script(text)
+
     draw(browser, canvas, SEVEN)
     wait.until(lambda _: "a 7 (" in answer())
     picture = "document.querySelector('.widget-image')"
@@ -148,6 +165,29 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     script("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     wait.until(lambda _: script("return document.body.dataset.jpThemeLight") == "false")
     assert colour_at(10) == [255, 255, 255] and canvas.value_of_css_property("opacity") == "1"
+
+
+def test_ten_digits_that_are_taught_change_the_answer_to_the_next_one(server, browser):
+    canvas, answer, wait = open_pad(server, browser, "07_teach_it_your_hand.ipynb")
+
+    def click(text):
+        browser.find_element(By.XPATH, f"//button[text()='{text}']").click()
+
+    # A 1 with a long upstroke, which MNIST lacks.
+    draw(browser, canvas, UNKNOWN_ONES[0])
+    wait.until(lambda _: "as it ships" in answer())
+    assert "as it ships: 1 " not in answer() and "yours" not in answer()
+    for number, (digit, points) in enumerate(TEN_TO_TEACH, start=1):
+        click("Clear")
+        wait.until(lambda _: "Draw a digit" in answer())
+        draw(browser, canvas, points)
+        wait.until(lambda _: "as it ships" in answer())
+        click(str(digit))
+        said = f"Examples: {number}" if number < 10 else "Learned from 10 examples"
+        wait.until(lambda _, said=said: said in answer())
+    draw(browser, canvas, UNKNOWN_ONES[1])
+    wait.until(lambda _: "yours: 1 " in answer())
+    assert "as it ships: 1 " not in answer()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from drawing_pad import INVITATION, PEN, SIDE, DrawingPad
+from drawing_pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
 
 
 @pytest.fixture
@@ -68,3 +69,131 @@ def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
     bundle = pad._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "drawing pad is here" in bundle["text/plain"]
+
+
+# The pad that is taught ---------------------------------------------------------------------------
+
+STROKES = [[(100, 50), (100, 200)]]
+
+
+@pytest.fixture
+def teaching_pad():
+    """A pad whose images are numbered, and which records what it asks for."""
+    calls = []
+
+    def prepare(drawing):
+        assert drawing.size == (SIDE, SIDE)
+        calls.append("prepare")
+        return torch.full((1, 28, 28), calls.count("prepare") / 100)
+
+    def keep(images, labels):
+        calls.append(("keep", [round(100 * image.max().item()) for image in images], list(labels)))
+
+    def teach(images, labels):
+        calls.append(("teach", len(images), list(labels)))
+        return f"learned {len(labels)}"
+
+    pad = TeachingPad(lambda drawing: ("an answer", None), prepare, keep, teach)
+    pad.calls = calls
+    return pad
+
+
+def test_a_drawing_and_its_digit_become_an_example_that_is_kept(teaching_pad):
+    pad = teaching_pad
+    pad.draw(STROKES)
+    assert pad.text == "an answer" and pad.calls == []
+    pad.digit_buttons[7].click()
+    assert pad.calls == ["prepare", ("keep", [1], [7])]
+    assert pad.strokes == [] and pad.text == INVITATION and pad.report == "Examples: 1"
+    assert bytes(pad.gallery.value).startswith(b"\x89PNG")
+    assert pad.choice.options == (("…", 0), ("1: a 7", 1))
+
+
+def test_a_digit_without_a_drawing_is_no_example(teaching_pad):
+    teaching_pad.digit_buttons[3].click()
+    assert teaching_pad.calls == [] and "Draw a digit first" in teaching_pad.report
+
+
+def test_every_tenth_example_and_the_button_have_all_examples_taught(teaching_pad):
+    pad = teaching_pad
+    pad.teach_button.click()
+    assert pad.calls == [] and "no examples yet" in pad.report
+    for digit in range(10):
+        assert not any("teach" in call for call in pad.calls)
+        pad.draw(STROKES)
+        pad.digit_buttons[digit].click()
+    assert pad.calls[-1] == ("teach", 10, list(range(10))) and pad.report == "learned 10"
+    pad.draw(STROKES)
+    pad.digit_buttons[4].click()
+    assert pad.calls[-1][0] == "keep"
+    pad.teach_button.click()
+    assert pad.calls[-1] == ("teach", 11, [*range(10), 4])
+
+
+def test_an_example_can_be_taken_out(teaching_pad):
+    pad = teaching_pad
+    for digit in (5, 6, 7):
+        pad.draw(STROKES)
+        pad.add(digit)
+    pad.take_out_button.click()  # none is chosen yet
+    assert pad.labels == [5, 6, 7]
+    pad.choice.value = 2
+    pad.take_out_button.click()
+    assert pad.calls[-1] == ("keep", [1, 3], [5, 7]) and pad.labels == [5, 7]
+    assert pad.choice.value == 0 and pad.choice.options[1:] == (("1: a 5", 1), ("2: a 7", 2))
+    pad.take_out(1)
+    pad.take_out(1)
+    assert pad.labels == [] and pad.gallery.value == b"" and pad.calls[-1] == ("keep", [], [])
+
+
+def test_it_begins_with_the_examples_that_were_kept(teaching_pad):
+    kept = [torch.zeros(1, 28, 28)], [8]
+    pad = TeachingPad(teaching_pad.answer, None, None, None, examples=kept)
+    assert pad.labels == [8] and pad.report == "Examples: 1" and pad.gallery.value
+    pad.labels.clear()
+    assert kept[1] == [8]  # a list of its own
+
+
+def test_what_goes_wrong_is_said_and_costs_no_example(teaching_pad):
+    pad = teaching_pad
+    pad.draw(STROKES)
+    pad.add(1)
+
+    def fail(error):
+        def failing(*_):
+            raise error
+
+        return failing
+
+    for error, words in (
+        (ValueError("2 <digits>"), "2 &lt;digits&gt;"),
+        (RuntimeError("no memory"), "Nothing was learned: no memory"),
+        (OSError(28, "No space left", "file"), "No space left"),
+        (KeyboardInterrupt(), "Stopped"),
+    ):
+        pad.teach = fail(error)
+        pad.learn()
+        assert words in pad.report and pad.labels == [1] and len(pad.images) == 1
+    pad.keep = fail(OSError(28, "No space left", "file"))
+    pad.draw(STROKES)
+    pad.add(2)
+    assert "Not saved" in pad.report and "No space left" in pad.report and pad.labels == [1, 2]
+    pad.add_examples(torch.zeros(7, 1, 28, 28), torch.arange(7))
+    pad.draw(STROKES)
+    pad.add(9)  # the tenth: the fault stays in sight
+    assert len(pad.labels) == 10 and "Not saved" in pad.report
+    del pad.images[2:], pad.labels[2:]
+    pad.prepare = fail(ValueError("two digits"))
+    pad.draw(STROKES)
+    pad.add(3)
+    assert "two digits" in pad.report and pad.labels == [1, 2] and pad.strokes == STROKES
+
+
+def test_examples_from_elsewhere_join_those_that_were_drawn(teaching_pad):
+    pad = teaching_pad
+    pad.draw(STROKES)
+    pad.add(3)
+    pad.add_examples(torch.full((30, 1, 28, 28), 0.5), torch.arange(30) % 10)
+    assert pad.labels == [3, *(digit % 10 for digit in range(30))] and len(pad.images) == 31
+    assert pad.calls[-1] == ("keep", [1] + [50] * 30, pad.labels)
+    assert pad.report == "Examples: 31" and len(pad.choice.options) == 32

@@ -71,6 +71,8 @@ def code_of(source, name):
     "number, module, start",
     [
         ("02", "mnist_helpers", "class Network("),
+        ("06", "mnist_helpers", "def affine("),
+        ("06", "mnist_helpers", "def distort("),
         ("09", "mnist_helpers", "class DigitTensors("),
         ("05", "digit_reader", "def as_dark_ink("),
         ("05", "digit_reader", "def grey_of_paper("),
