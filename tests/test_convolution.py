@@ -121,10 +121,12 @@ def test_evaluate_and_accuracy_by_digit_count_what_it_reads(model, loaders):
     images, labels = loaders[1].dataset.tensors
     few = [(images[:50], labels[:50]), (images[50:80], labels[50:80])]
     model.train()
-    _, predicted, true = mnist.evaluate(model, few, nn.NLLLoss())
+    loss, predicted, true = mnist.evaluate(model, few, nn.NLLLoss())
     assert model.training
     with torch.inference_mode():
-        expected = model.eval()(images[:80]).argmax(dim=1)
+        log_probs = model.eval()(images[:80])  # with dropout, the loss would be another
+    assert loss == pytest.approx(F.nll_loss(log_probs, labels[:80]).item(), rel=1e-5)
+    expected = log_probs.argmax(dim=1)
     assert torch.equal(predicted, expected) and torch.equal(true, labels[:80])
     correct, total = mnist.accuracy_by_digit(predicted, true)
     assert correct.sum() == (expected == labels[:80]).sum() and total.sum() == 80
