@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent
 DATA_DIR = ROOT / "data"
 MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
 AUGMENTED_PATH = ROOT / "MNIST_model_augmented.pth"  # ships too, made by notebook 06
+CONVOLUTIONAL_PATH = ROOT / "MNIST_model_convolutional.pth"  # another network's, of notebook 08
 CHECKPOINT_PATH = ROOT / "checkpoints" / "MNIST_model.pth"  # written by notebook 03
 
 # Told apart by colour-blind readers too (Okabe and Ito's palette).
@@ -384,8 +385,8 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict | N
         ValueError: it names the file, its fault and the remedy. The model stays as it was.
     """
     remedy = (
-        "Make one (notebooks 03 and 06), or get those that ship: `git restore '*.pth'` in the top "
-        "folder of the repository."
+        "Make one (notebooks 03, 06 and 08), or get those that ship: `git restore '*.pth'` in the "
+        "top folder of the repository."
     )
     path = Path(path)
     if not path.is_file():

@@ -204,6 +204,10 @@ def test_each_link_opens_the_file_that_it_names(server, browser, path):
 
             def shown(_, index=index, text=text):
                 browser.execute_script(f"{PANEL}.content.scrollToItem({index}, 'start')")
+                # A link in a folded solution shows when the solution is open.
+                browser.execute_script(
+                    "document.querySelectorAll('details').forEach(solution => solution.open = true)"
+                )
                 found = browser.find_elements(By.PARTIAL_LINK_TEXT, text.strip("`*"))
                 return next((link for link in found if link.is_displayed()), None)
 
