@@ -4,17 +4,18 @@ The training loop is not here: it stands in full in notebook 03.
 """
 
 import copy
-import glob
+import gzip
+import hashlib
 import io
 import math
 import os
 import pickle
 import shutil
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from errno import EACCES
 from numbers import Integral, Real
 from pathlib import Path
 from uuid import uuid4
@@ -24,16 +25,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
 from torchvision.datasets import MNIST
-from torchvision.datasets.utils import check_integrity
 
 ROOT = Path(__file__).resolve().parent
 DATA_DIR = ROOT / "data"
 MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
-AUGMENTED_PATH = ROOT / "MNIST_model_augmented.pth"  # ships too, made by notebook 06
-CONVOLUTIONAL_PATH = ROOT / "MNIST_model_convolutional.pth"  # another network's, of notebook 08
-CHECKPOINT_PATH = ROOT / "checkpoints" / "MNIST_model.pth"  # written by notebook 03
+AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # ships too, made by notebook 06
+CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # ..., by notebook 08
+# What you train yourself. The environment variable is for the tests, which must not touch that.
+CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
+CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
 
 # Told apart by colour-blind readers too (Okabe and Ito's palette).
 BLUE = "#0072B2"
@@ -42,10 +50,22 @@ GREY = "#999999"
 
 
 def pick_device() -> torch.device:
-    """Return the accelerator that PyTorch finds (CUDA, Apple MPS, ...), else the CPU."""
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator()
-    return torch.device("cpu")
+    """Return the accelerator that PyTorch finds (CUDA, Apple MPS, ...) and can use, else the CPU.
+
+    The environment variable ``MNIST_DEVICE``, such as ``cpu`` or ``cuda:1``, decides if it is set.
+    """
+    chosen = os.environ.get("MNIST_DEVICE")
+    if chosen:
+        return torch.device(chosen)
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    device = torch.accelerator.current_accelerator()
+    try:
+        torch.ones(2, device=device).sum().item()  # some report a device that they can't use
+    except Exception as error:  # each kind of device raises its own
+        print(f"The CPU is used, because PyTorch finds {device} and can't compute on it: {error}")
+        return torch.device("cpu")
+    return device
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -54,55 +74,71 @@ def pick_device() -> torch.device:
 def load_mnist(train: bool) -> MNIST:
     """Load the 60,000 training images or the 10,000 test images that ship in ``data/``.
 
-    torchvision verifies copies of the archives and extracts them in a temporary folder, of which
-    nothing stays. It downloads an archive only if that of the repository is missing or damaged.
+    The archives are verified, and unpacked in a temporary folder, of which nothing stays.
+    torchvision reads them there, and is told not to download anything.
 
     Returns:
         A dataset that holds ``data``, uint8 of shape (N, 28, 28), 0 (paper) to 255 (ink), and
         ``targets``, int64 of shape (N,), values 0-9.
 
     Raises:
-        RuntimeError: it names the bad archives, or says what is wrong with the temporary folder.
+        RuntimeError: it names the first bad archive, or what is wrong with the temporary folder.
     """
-    source = DATA_DIR / "MNIST" / "raw"
+    files = {}
+    for name, md5 in MNIST.resources:  # the sums that torchvision publishes
+        archive = DATA_DIR / "MNIST" / "raw" / name
+        files[archive.stem] = unpack(archive, md5)
     try:
         with tempfile.TemporaryDirectory(prefix="mnist-notebooks-") as folder:
-            copies = Path(folder, "MNIST", "raw")  # where torchvision looks for them
-            copies.mkdir(parents=True)
-            for archive in source.glob("*.gz"):
-                # The bytes alone: torchvision can't replace a damaged copy that is read-only too.
-                shutil.copyfile(archive, copies / archive.name)
-            return MNIST(folder, train=train, download=True)
-    except Exception as error:  # torchvision, gzip and the file system raise many kinds
-        bad = [name for name, md5 in MNIST.resources if not is_intact(source / name, md5)]
-        if bad:
-            remedy = "run `git restore data` in the top folder of the repository"
-            fault = f"{', '.join(bad)} in {source} missing or damaged: {remedy}"
-        else:
-            fault = f"it is extracted in a temporary folder (TMPDIR), which takes 80 MB: {error}"
-        raise RuntimeError(f"MNIST can't be loaded: {fault}") from error
+            raw = Path(folder, "MNIST", "raw")  # where torchvision looks for them
+            raw.mkdir(parents=True)
+            for name, content in files.items():
+                (raw / name).write_bytes(content)
+            return MNIST(folder, train, download=False)
+    except OSError as error:
+        raise RuntimeError(
+            f"MNIST is unpacked in a temporary folder (TMPDIR), which takes 55 MB: {error}"
+        ) from error
 
 
-def is_intact(archive: Path, md5: str) -> bool:
-    try:
-        return check_integrity(archive, md5)
-    except OSError:  # it can't be read
-        return False
+def unpack(archive: Path, md5: str) -> bytes:
+    """Return what a gzip archive holds, once its MD5 sum is verified.
+
+    Raises:
+        RuntimeError: it names an archive that is missing or damaged, and the remedy.
+    """
+    content = archive.read_bytes() if archive.is_file() else b""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise RuntimeError(
+            f"{archive} is missing or damaged: run `git restore data` in the top folder of the "
+            "repository"
+        )
+    return gzip.decompress(content)
 
 
-class DigitTensors(TensorDataset):
-    """Images and labels in two tensors, of which a ``DataLoader`` fetches a whole batch at once."""
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        # A DataLoader calls this with all indices of a batch, where there is such a method.
-        index = torch.tensor(indices, device=self.tensors[0].device)
-        return tuple(tensor.index_select(0, index) for tensor in self.tensors)
-
-
-def to_dataset(pixels: Tensor, labels: Tensor, device: Device) -> DigitTensors:
+def to_dataset(pixels: Tensor, labels: Tensor, device: Device) -> TensorDataset:
     """Scale pixels, uint8 (N, 28, 28), to images, float32 (N, 1, 28, 28) in [0, 1], on a device."""
     images = pixels.to(device).float() / 255
-    return DigitTensors(images.unsqueeze(1), labels.to(device))
+    return TensorDataset(images.unsqueeze(1), labels.to(device))
+
+
+def batch_loader(
+    dataset: TensorDataset, batch_size: int, generator: torch.Generator | None = None
+) -> DataLoader:
+    """Wrap tensors in a loader that fetches each batch by a single indexing operation.
+
+    ``DataLoader(dataset, batch_size)`` gives the same batches, but it fetches one image at a time
+    and then stacks them. Here a whole batch is what the sampler asks for, and nothing is stacked.
+
+    Args:
+        generator: shuffles in every epoch; without one, the order is that of the data set.
+    """
+    if generator is None:
+        order = SequentialSampler(dataset)
+    else:
+        order = RandomSampler(dataset, generator=generator)
+    batches = BatchSampler(order, batch_size, drop_last=False)
+    return DataLoader(dataset, sampler=batches, batch_size=None, generator=generator)
 
 
 def make_loaders(
@@ -119,27 +155,26 @@ def make_loaders(
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    if not isinstance(validation_fraction, Real) or not 0 < validation_fraction < 1:
-        raise ValueError(
-            f"validation_fraction must lie between 0 and 1, not {validation_fraction!r}"
-        )
     mnist = load_mnist(train=True)
+    is_fraction = isinstance(validation_fraction, Real) and 0 < validation_fraction < 1
+    num_val = round(validation_fraction * len(mnist)) if is_fraction else 0
+    if not 0 < num_val < len(mnist):
+        raise ValueError(
+            "validation_fraction must lie between 0 and 1 and leave images for both sets, "
+            f"not {validation_fraction!r}"
+        )
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(mnist), generator=generator)
-    num_val = round(validation_fraction * len(mnist))
     val_indices = order[:num_val]
     train_indices = order[num_val:]
     train_set = to_dataset(mnist.data[train_indices], mnist.targets[train_indices], device)
     val_set = to_dataset(mnist.data[val_indices], mnist.targets[val_indices], device)
     test_mnist = load_mnist(train=False)
     test_set = to_dataset(test_mnist.data, test_mnist.targets, device)
-
-    # DigitTensors gives whole batches: there is nothing to collate, and tuple leaves them as is.
-    options = {"batch_size": int(batch_size), "collate_fn": tuple}
     return (
-        DataLoader(train_set, shuffle=True, generator=generator, **options),
-        DataLoader(val_set, **options),
-        DataLoader(test_set, **options),
+        batch_loader(train_set, int(batch_size), generator),
+        batch_loader(val_set, int(batch_size)),
+        batch_loader(test_set, int(batch_size)),
     )
 
 
@@ -212,53 +247,36 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(p=0.25)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_images(self, images)
         x = images.flatten(start_dim=1)  # (N, 784)
         x = self.dropout(torch.relu(self.hidden1(x)))  # (N, 784)
         x = self.dropout(torch.relu(self.hidden2(x)))  # (N, 128)
         return torch.log_softmax(self.output(x), dim=1)  # (N, 10)
 
 
-def check_images(model: nn.Module, images: Tensor) -> None:
-    """Raise a ValueError that says what is wrong, unless shape and type suit the model.
-
-    No pixel is read here, so that a model with this check can be exported and compiled.
-    """
-    shape = tuple(images.shape)
-    is_one_image = shape == (1, 28, 28)
-    is_batch = len(shape) == 4 and shape[1:] == (1, 28, 28) and shape[0] > 0
-    if not is_one_image and not is_batch:
-        raise ValueError(f"images must have shape (N, 1, 28, 28) or (1, 28, 28), not {shape}")
-    needed = next(model.parameters()).dtype  # all of them have one type
-    if images.dtype != needed:
-        advice = f"convert them with .to({needed})"
-        if not images.is_floating_point():
-            advice += ", and divide by 255"
-        raise ValueError(f"images are {images.dtype}: {advice}")
-
-
 # Evaluation ---------------------------------------------------------------------------------------
 
 
-def check_pixels(images: Tensor) -> None:
-    """Raise a ValueError unless all pixels lie in [0, 1]; nan counts as outside."""
-    in_range = (images >= 0) & (images <= 1)
-    if not in_range.all():
-        low, high = images.min().item(), images.max().item()
-        raise ValueError(f"pixels must lie in [0, 1], not {low:g} to {high:g}: divide by 255?")
+def check_images(images: Tensor) -> None:
+    """Raise a ValueError if these can be no network's images, however they were normalised."""
+    if not images.isfinite().all():
+        raise ValueError("images must be finite: there is nan or infinity among these")
+    if images.max() > 1 and (images == images.round()).all():
+        raise ValueError(
+            f"images are whole numbers up to {images.max():g}, as raw pixels are: divide by 255?"
+        )
 
 
 def check_labels(labels: Tensor) -> None:
     """Raise a ValueError unless all labels are integers from 0 to 9."""
-    in_range = (labels >= 0) & (labels <= 9)
-    if labels.is_floating_point() or not in_range.all():
+    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if labels.dtype not in integers or (labels < 0).any() or (labels > 9).any():
         some = labels.unique()[:12].tolist()  # enough to see what they are
         raise ValueError(
             f"labels must be integers from 0 to 9; these are {labels.dtype}, such as {some}"
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     model: nn.Module, loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[float, Tensor, Tensor]:
@@ -272,19 +290,26 @@ def evaluate(
         true digits, two int64 tensors of shape (N,).
 
     Raises:
-        ValueError: the loader is empty, a pixel lies outside of [0, 1], or a label is no digit.
+        ValueError: the loader is empty, images are not finite or raw pixels, there is not one label
+            for each image, or a label is no digit.
     """
     log_probs_of_batches = []
     labels_of_batches = []
-    was_training = model.training
+    was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         for images, labels in loader:
-            check_pixels(images)
+            if labels.shape != images.shape[:1]:
+                raise ValueError(
+                    f"labels must have shape ({len(images)},), one for each image, "
+                    f"not {tuple(labels.shape)}"
+                )
+            check_images(images)
             log_probs_of_batches.append(model(images))
             labels_of_batches.append(labels)
     finally:
-        model.train(was_training)
+        for module, mode in was_training.items():  # some may have been set to eval() before
+            module.training = mode
     if not labels_of_batches:
         raise ValueError("the loader holds no images: there is nothing to evaluate")
     log_probs = torch.cat(log_probs_of_batches)  # (N, 10)
@@ -320,7 +345,7 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 # Checkpoints --------------------------------------------------------------------------------------
 
 
-def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more) -> None:
+def save_checkpoint(model: nn.Module, path: Path | str, **more) -> None:
     """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
 
     Given ``more``, such as an optimizer's state, the file holds a dict instead: the weights under
@@ -330,15 +355,17 @@ def save_checkpoint(model: nn.Module, path: Path | str = CHECKPOINT_PATH, **more
     is written under another name first, and then renamed in one step.
 
     Raises:
+        ValueError: ``load_checkpoint`` would refuse it: weights that are not finite, or those of a
+            wrapped network, or something in ``more`` that is no tensor, number, text, list or dict.
         OSError: the file can't be written. It names the path; what was there before stays.
     """
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     content = io.BytesIO()
-    if more:
-        torch.save({"model": weights, **more}, content)
-    else:
-        torch.save(weights, content)
-
+    torch.save({"model": weights, **more} if more else weights, content)
+    try:
+        read_checkpoint(model, content.getvalue())
+    except ValueError as error:
+        raise ValueError(f"Nothing was saved to {path}: {error}") from None
     write_whole(content.getvalue(), path)
 
 
@@ -348,7 +375,8 @@ def write_whole(content: bytes, path: Path | str) -> None:
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(path)
+        if path.exists() and not may_be_written(path):  # to rename needs no permission
+            raise PermissionError(EACCES, "The file is write-protected")
         with open(unfinished, "xb") as file:
             file.write(content)
             file.flush()
@@ -364,17 +392,13 @@ def write_whole(content: bytes, path: Path | str) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left when they saved to ``path``, once it is an hour old."""
-    any_uuid = "[0-9a-f]" * 32  # as a pattern for file names, which matches no other name
-    for unfinished in path.parent.glob(f"{glob.escape(path.name)}.{any_uuid}.unfinished"):
-        with suppress(OSError):  # another process was first, or it is another user's
-            age = time.time() - unfinished.lstat().st_mtime
-            if age > 3600:  # no save takes an hour
-                unfinished.unlink()
+def may_be_written(path: Path) -> bool:
+    """Tell what the file's permissions say, which root would overrule."""
+    some_may_write = path.stat().st_mode & 0o222
+    return bool(some_may_write) and os.access(path, os.W_OK)
 
 
-def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict | None:
+def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
     """Load weights that ``save_checkpoint`` wrote into ``model``, after they were verified.
 
     Returns:
@@ -391,24 +415,36 @@ def load_checkpoint(model: nn.Module, path: Path | str = MODEL_PATH) -> dict | N
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
-    content = path.read_bytes()
+    try:
+        weights, more = read_checkpoint(model, path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint of this network: {error}. {remedy} "
+            "TROUBLESHOOTING.md says more."
+        ) from None
+    model.load_state_dict(weights)
+    return more
+
+
+def read_checkpoint(model: nn.Module, content: bytes) -> tuple[dict, dict | None]:
+    """Return verified weights for the model, and what was saved beside them.
+
+    Raises:
+        ValueError: it says what is wrong with the content.
+    """
     try:
         loaded = torch.load(verified_archive(content), map_location="cpu", weights_only=True)
         weights, more = split_checkpoint(loaded)
         check_weights(model, weights)
     except pickle.UnpicklingError:  # its text advises to load unsafely
-        fault = "it holds other things than weights, which could run code: don't load it"
+        fault = "it holds other things than tensors, numbers and text, and these could run code"
     except Exception as error:  # zipfile and PyTorch raise many kinds
         fault = str(error).rstrip(". ")
         if not content.startswith(b"PK"):  # as every zip archive does
             fault += f"; it starts with {content[:30]}"  # enough to see what it is
     else:
-        model.load_state_dict(weights)
-        return more
-    raise ValueError(
-        f"{path} is damaged, or no checkpoint of this network: {fault}. {remedy} "
-        "TROUBLESHOOTING.md says more."
-    )
+        return weights, more
+    raise ValueError(fault)
 
 
 def verified_archive(content: bytes) -> io.BytesIO:
@@ -456,7 +492,9 @@ def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.
     rows = math.ceil(len(images) / columns)
     # In inches: one for each image, and a quarter for its title.
     figure = plt.figure(figsize=(columns, 1.25 * rows), layout="constrained")
-    for place, (image, title) in enumerate(zip(images.cpu(), titles, strict=True), start=1):
+    for place, (image, title) in enumerate(
+        zip(images.detach().cpu(), titles, strict=True), start=1
+    ):
         ax = figure.add_subplot(rows, columns, place, xticks=[], yticks=[])
         ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
         ax.set_title(title, fontsize=10)

@@ -3,19 +3,19 @@
 All are forked from one process that has imported what they need, so that each starts at once.
 """
 
-import itertools
 import os
 import runpy
+import signal
 import sys
 import tempfile
 import time
 from functools import cache
+from io import FileIO
 from multiprocessing import get_context, set_forkserver_preload
 from pathlib import Path
 
 from torch import nn
 from torch.distributed import run as distributed_run
-from torchvision.datasets import MNIST
 
 import mnist_helpers
 from mnist_helpers import Network, load_mnist, save_checkpoint
@@ -49,9 +49,8 @@ def check_what_the_helper_loads() -> None:
 
 
 def load_in(folder: Path, temporary: Path | None = None) -> None:
-    """Load both parts from a data folder, without a network."""
+    """Load both parts from a data folder."""
     mnist_helpers.DATA_DIR = folder
-    MNIST.mirrors = ["http://127.0.0.1:9/"]  # nobody answers there
     if temporary is not None:
         tempfile.tempdir = str(temporary)
     assert load_mnist(train=True).data.shape == (60_000, 28, 28)
@@ -69,14 +68,33 @@ def load_as_nobody(folder: Path) -> None:
 # Checkpoints --------------------------------------------------------------------------------------
 
 
-def save_for_ever(path: Path) -> None:
-    """Save a network of zeros and one of ones by turns."""
-    models = [Network(), Network()]
-    for value, model in enumerate(models):
-        for parameter in model.parameters():
-            nn.init.constant_(parameter, value)
-    for model in itertools.cycle(models):
+def save_often(path: Path, value: float, times: int) -> None:
+    """Save a network whose weights all have this value."""
+    model = Network()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, value)
+    for _ in range(times):
         save_checkpoint(model, path)
+
+
+def save_and_be_killed(path: Path, step: str) -> None:
+    """Save a network of ones, and be killed by SIGKILL before a step of it, or in its midst."""
+
+    def kill(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class HalfWritten(FileIO):
+        def write(self, content):
+            super().write(content[: len(content) // 2])
+            kill()
+
+    if step == "write":
+        mnist_helpers.open = HalfWritten
+    elif step == "unlink":
+        Path.unlink = kill
+    else:
+        setattr(os, step, kill)
+    save_often(path, 1.0, times=1)
 
 
 # Training together --------------------------------------------------------------------------------

@@ -10,15 +10,17 @@ import signal
 import stat
 import struct
 import threading
-import time
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import processes
 import pytest
 import torch
 from damage import DAMAGE, MANY, NUM_CORRUPTIONS, corrupted
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from mnist_helpers import DATA_DIR, MODEL_PATH, Network, load_checkpoint, save_checkpoint
 
@@ -74,6 +76,14 @@ def test_threads_that_save_to_one_path_do_not_disturb_each_other(tmp_path):
     assert not failures
     load_checkpoint(Network(), path)
     assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def constant(value):
+    """A network whose weights are all the same."""
+    model = Network()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, value)
+    return model
 
 
 # Bad files ----------------------------------------------------------------------------------------
@@ -260,21 +270,35 @@ def test_no_bit_flipped_in_the_headers_of_a_checkpoint_is_silent(check_corruptio
 # Saving is disturbed ------------------------------------------------------------------------------
 
 
-def test_a_kill_at_any_moment_of_saving_leaves_a_whole_checkpoint(tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "unlink"])
+def test_a_kill_at_any_step_of_saving_leaves_a_whole_checkpoint(tmp_path, step):
+    """Until the new file is in its place, the old one is there."""
     path = tmp_path / "weights.pth"
-    moments = random.Random(0)
-    for _ in range(50):
-        saving = processes.start(processes.save_for_ever, path)
-        while not path.exists():
-            time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.1))
-        saving.kill()
-        saving.join()
-        assert saving.exitcode == -signal.SIGKILL
-        model = Network()
+    save_checkpoint(constant(0), path)
+    saving = processes.start(processes.save_and_be_killed, path, step)
+    saving.join(timeout=60)
+    assert saving.exitcode == -signal.SIGKILL
+    model = Network()
+    load_checkpoint(model, path)
+    is_replaced = step == "unlink"  # the last step, which finds nothing to clean up
+    assert all((parameter == is_replaced).all() for parameter in model.parameters())
+
+
+def test_processes_that_save_to_one_path_and_one_that_loads_see_whole_files_only(tmp_path):
+    path = tmp_path / "weights.pth"
+    save_checkpoint(constant(0), path)
+    saving = [processes.start(processes.save_often, path, value, 20) for value in (0, 1)]
+    model = Network()
+    loads = 0
+    while any(process.is_alive() for process in saving):
         load_checkpoint(model, path)
         assert len({parameter.mean().item() for parameter in model.parameters()}) == 1
-        path.unlink()
+        loads += 1
+    for process in saving:
+        process.join()
+    assert [process.exitcode for process in saving] == [0, 0] and loads > 0
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
 
 
 @pytest.fixture
@@ -324,20 +348,52 @@ def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path):
         save_checkpoint(Network(), tmp_path / "file" / "weights.pth")
 
 
-def test_what_killed_saves_of_this_file_left_is_removed_an_hour_later(tmp_path):
-    path = tmp_path / "weights[1].pth"  # brackets mean something to glob
-    hex_digits = "0123456789abcdef" * 2
-    left = tmp_path / f"{path.name}.{hex_digits}.unfinished"
-    others = [
-        tmp_path / f"{path.name}.{hex_digits[:-1]}.unfinished",
-        tmp_path / f"{path.name}.notes.unfinished",
-        tmp_path / f"other.pth.{hex_digits}.unfinished",
-        tmp_path / f"weights1.pth.{hex_digits}.unfinished",
-    ]
-    young = tmp_path / f"{path.name}.{hex_digits[::-1]}.unfinished"
-    for file in [left, *others, young]:
-        file.write_bytes(b"half a fi")
-    for file in [left, *others]:
-        os.utime(file, (time.time() - 3700,) * 2)
+# What would not load is not saved -----------------------------------------------------------------
+
+
+def with_a_nan():
+    model = Network()
+    nn.init.constant_(model.output.bias, torch.nan)
+    return model
+
+
+UNLOADABLE = {  # what: (model, more, what the user reads)
+    "nan": (with_a_nan, {}, "output.bias must be finite"),
+    "compiled": (lambda: torch.compile(Network()), {}, "was wrapped .*compile"),
+    "DataParallel": (lambda: nn.DataParallel(Network()), {}, "was wrapped .DataParallel"),
+    "a number of numpy's": (Network, {"best": np.float64(0.5)}, "could run code"),
+    "a path": (Network, {"folder": Path("here")}, "could run code"),
+}
+
+
+@pytest.mark.parametrize("what", UNLOADABLE)
+def test_what_load_checkpoint_would_refuse_is_not_saved(tmp_path, what):
+    make_model, more, what_is_said = UNLOADABLE[what]
+    path = tmp_path / "weights.pth"
     save_checkpoint(Network(), path)
-    assert sorted(tmp_path.iterdir()) == sorted([path, *others, young])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=rf"Nothing was saved to .*weights\.pth.*{what_is_said}"):
+        save_checkpoint(make_model(), path, **more)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def test_a_write_protected_file_stays_for_root_too(tmp_path):
+    path = tmp_path / "weights.pth"
+    save_checkpoint(Network(), path)
+    path.chmod(0o444)
+    before = path.read_bytes()
+    with pytest.raises(PermissionError, match=r"write-protected, so nothing was saved.*weights"):
+        save_checkpoint(Network(), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+    path.chmod(0o644)
+    save_checkpoint(Network(), path)
+    assert path.read_bytes() != before
+
+
+def test_saving_and_loading_name_their_file():
+    """With defaults, what was saved would not be what is loaded next."""
+    for function in (save_checkpoint, load_checkpoint):
+        with pytest.raises(TypeError, match="path"):
+            function(Network())

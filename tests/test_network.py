@@ -1,6 +1,7 @@
 """The network: its arithmetic, its dropout, what it refuses, and what can be made of it."""
 
 import ast
+import copy
 import re
 
 import numpy as np
@@ -73,13 +74,13 @@ def code_of(source, name):
         ("02", "mnist_helpers", "class Network("),
         ("06", "mnist_helpers", "def affine("),
         ("06", "mnist_helpers", "def distort("),
-        ("09", "mnist_helpers", "class DigitTensors("),
-        ("05", "digit_reader", "def as_dark_ink("),
-        ("05", "digit_reader", "def grey_of_paper("),
-        ("05", "digit_reader", "def find_ink("),
-        ("05", "digit_reader", "def as_in_mnist("),
-        ("05", "page_reader", "def trace_ink("),
-        ("05", "page_reader", "def sort_into_rows("),
+        ("09", "mnist_helpers", "def batch_loader("),
+        ("05", "handwriting/digit", "def as_dark_ink("),
+        ("05", "handwriting/digit", "def grey_of_paper("),
+        ("05", "handwriting/digit", "def find_ink("),
+        ("05", "handwriting/digit", "def as_in_mnist("),
+        ("05", "handwriting/page", "def trace_ink("),
+        ("05", "handwriting/page", "def sort_into_rows("),
     ],
 )
 def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):
@@ -91,26 +92,6 @@ def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):
 # Images -------------------------------------------------------------------------------------------
 
 IMAGES = torch.rand(4, 1, 28, 28)
-WRONG_IMAGES = {
-    "raw uint8 pixels": ((IMAGES * 255).byte(), "torch.uint8.*divide by 255"),
-    "float64": (
-        IMAGES.double(),
-        r"images are torch.float64: convert them with .to\(torch.float32\)$",
-    ),
-    "RGB": (torch.rand(4, 3, 28, 28), r"\(4, 3, 28, 28\)"),
-    "32 × 32": (torch.rand(4, 1, 32, 32), r"\(4, 1, 32, 32\)"),
-    "no channel": (torch.rand(4, 28, 28), r"\(4, 28, 28\)"),
-    "flat": (torch.rand(4, 784), r"\(4, 784\)"),
-    "empty batch": (torch.rand(0, 1, 28, 28), r"\(0, 1, 28, 28\)"),
-}
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("fault", WRONG_IMAGES)
-def test_wrong_images_are_named(fault, training):
-    images, what_is_said = WRONG_IMAGES[fault]
-    with pytest.raises(ValueError, match=what_is_said):
-        Network().train(training)(images)
 
 
 def test_a_batch_and_a_single_image_pass():
@@ -119,7 +100,13 @@ def test_a_batch_and_a_single_image_pass():
         assert model(images).shape == (len(images), 10)
 
 
-# The check of the images stands in nobody's way ---------------------------------------------------
+@pytest.mark.parametrize("shape", [(4, 3, 28, 28), (4, 1, 32, 32), (28, 28)])
+def test_images_of_another_size_get_no_answer(shape):
+    with pytest.raises(RuntimeError, match="shape"):
+        Network()(torch.rand(shape))
+
+
+# What can be made of a network --------------------------------------------------------------------
 
 
 def export(model):
@@ -136,9 +123,36 @@ def mapped(model):
     return lambda images: torch.vmap(model)(images).squeeze(1)  # one image at a time
 
 
+def replica(model):
+    """As DataParallel makes one for each GPU: its weights are plain tensors, and no parameters."""
+    made = copy.deepcopy(model)
+    for module in made.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            setattr(module, name, parameter.detach())
+    return made
+
+
 @pytest.mark.filterwarnings("default")  # what PyTorch warns of inside is not this test's business
-@pytest.mark.parametrize("transform", [export, compiled, mapped])
-def test_the_network_can_be_exported_compiled_and_mapped(transform):
+@pytest.mark.parametrize("transform", [export, compiled, mapped, replica])
+def test_the_network_can_be_exported_compiled_mapped_and_replicated(transform):
     model = Network().eval()
     with torch.no_grad():
         assert torch.allclose(transform(model)(IMAGES), model(IMAGES), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_network_can_be_quantized():
+    quantization = pytest.importorskip("torch.ao.quantization")  # a later release may lack it
+    model = Network().eval()
+    quantized = quantization.quantize_dynamic(model, {nn.Linear})
+    assert not list(quantized.parameters())
+    with torch.no_grad():
+        assert torch.allclose(quantized(IMAGES), model(IMAGES), atol=0.1)
+
+
+def test_images_of_lower_precision_pass_under_autocast():
+    model = Network().eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        log_probs = model(IMAGES.bfloat16())
+    assert torch.allclose(log_probs.float(), model(IMAGES), atol=0.1)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.optim.lr_scheduler import OneCycleLR
 
 import mnist_helpers as mnist
-import page_reader as pages
+from handwriting import page as pages
 
 
 @pytest.fixture(scope="module")

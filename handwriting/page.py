@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage import filters, measure
 from torch import Tensor
 
-from digit_reader import MIN_SIDE, as_in_mnist, load_grey, odd, rescale, resize
+from handwriting.digit import MIN_SIDE, as_in_mnist, load_grey, odd, rescale, resize
 from mnist_helpers import AUGMENTED_PATH, BLUE, ORANGE, Network, load_checkpoint
 
 # Pixels of the longer side of a picture.

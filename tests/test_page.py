@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-import composed_photos
-from composed_photos import DIFFICULTIES, READABLE, compose_page, draw_pen_digit, score_page
-from mnist_helpers import load_mnist
-from page_reader import (
+from handwriting import composed, data
+from handwriting.composed import DIFFICULTIES, READABLE, compose_page, draw_pen_digit, score_page
+from handwriting.page import (
     Box,
     Part,
     cut_apart,
@@ -23,9 +22,10 @@ from page_reader import (
     thicken,
     typical_height,
 )
+from mnist_helpers import load_mnist
 
 MNIST = load_mnist(train=False)
-PENS = composed_photos.load_pen_digits()
+PENS = data.load_pen_digits()
 CLEAR_WRITER = 9  # one whose digits the shipped weights read well; what is tested is the paper
 
 
@@ -146,7 +146,7 @@ def test_of_composed_pages_nearly_all_are_read_and_nothing_is_lost_in_silence():
 
 def test_a_score_counts_what_is_lost_misread_and_too_many():
     places = [[(0, 0, 9, 9), (0, 20, 9, 29)], [(40, 0, 49, 9)]]
-    page = composed_photos.Page(None, [[1, 2], [3]], places, 9.0)
+    page = composed.Page(None, [[1, 2], [3]], places, 9.0)
     answer = [[1, 7], [5]], [[(0, 0, 9, 9), (1, 20, 10, 29)], [(80, 0, 89, 9)]]
     score = score_page(page, *answer)
     assert score == (3, 0, 2, 1, 1, 1, True)
@@ -203,7 +203,7 @@ def test_a_wide_blot_is_not_cut():
 def test_a_table_beside_the_page_is_left_out(table):
     rows = [[3, 5], [8, 0]]
     grey = photo_of(0.7 * write(rows))
-    wood = 70 + 7 * composed_photos.smooth_noise(grey.shape, 4, np.random.default_rng(0))
+    wood = 70 + 7 * composed.smooth_noise(grey.shape, 4, np.random.default_rng(0))
     at = {"left": np.s_[:, :25], "right": np.s_[:, -25:], "top": np.s_[:25], "bottom": np.s_[-25:]}
     grey[at[table]] = wood.clip(0, 255)[at[table]]
     assert [len(row) for row in digits_of(grey)] == [2, 2]
@@ -296,10 +296,10 @@ def test_there_are_7494_pen_digits_by_30_people():
 
 
 def test_damaged_pen_digits_are_named(tmp_path, monkeypatch):
-    content = composed_photos.PEN_DIGITS.read_bytes()
+    content = data.PEN_DIGITS.read_bytes()
     for damaged in (content[:1000], b"no gzip", gzip.compress(b"other text")):
         path = tmp_path / "pendigits-orig.tra.gz"
         path.write_bytes(damaged)
-        monkeypatch.setattr(composed_photos, "PEN_DIGITS", path)
-        with pytest.raises(ValueError, match=r"pendigits-orig.tra.gz .*git restore data"):
-            composed_photos.load_pen_digits()
+        monkeypatch.setattr(data, "PEN_DIGITS", path)
+        with pytest.raises(RuntimeError, match=r"pendigits-orig.tra.gz .*git restore data"):
+            data.load_pen_digits()

@@ -4,20 +4,14 @@
 ``compose_page`` makes photos of whole pages that are harder to read, by a marker or a pen.
 """
 
-import gzip
-import hashlib
 import io
-import re
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from mnist_helpers import DATA_DIR
-
-REMEDY = "run `git restore data` in the top folder of the repository"
+from handwriting.data import PenDigit
 
 HEIGHT = 72  # of a digit's image, in pixels, before it gets a size of its own
 INK = 0.2  # of 1: columns with less ink than this are the margin of a digit's image
@@ -70,41 +64,6 @@ def photograph(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 # Pages --------------------------------------------------------------------------------------------
-
-PEN_DIGITS = DATA_DIR / "pendigits" / "pendigits-orig.tra.gz"
-PEN_DIGITS_MD5 = "28e269fb7eaf8cb51af3f561743a0de5"  # of the unpacked file
-
-
-class PenDigit(NamedTuple):
-    """A digit as the movement of a pen."""
-
-    label: int
-    writer: int
-    strokes: list[np.ndarray]  # of each stroke its points, (N, 2): x to the right, y downwards
-
-
-def load_pen_digits() -> list[PenDigit]:
-    """Load the 7,494 digits by 30 people that ship in ``data/pendigits``.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    try:
-        content = gzip.decompress(PEN_DIGITS.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{PEN_DIGITS} can't be read ({error}): {REMEDY}") from error
-    if hashlib.md5(content).hexdigest() != PEN_DIGITS_MD5:
-        raise ValueError(f"{PEN_DIGITS} is damaged: {REMEDY}")
-    digits = []
-    for segment in content.decode("ascii").split(".SEGMENT DIGIT")[1:]:
-        label, writer = re.search(r"\.COMMENT\s+(\d)\s+(\d+)", segment).groups()
-        strokes = []
-        for text in re.findall(r"\.PEN_DOWN(.*?)\.PEN_UP", segment, re.DOTALL):
-            points = re.findall(r"^\s*(-?\d+)\s+(-?\d+)\s*$", text, re.MULTILINE)
-            if points:
-                strokes.append(np.array(points, float) * (1, -1))
-        digits.append(PenDigit(int(label), int(writer), strokes))
-    return digits
 
 
 def draw_pen_digit(digit: PenDigit, size: float, pen: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From a picture of one digit to an image as in MNIST: what notebook 05 explains first.
 
 ``prepare`` does it all. It goes three steps: ``load_grey`` gives grey values, ``find_ink`` says
-where ink is, and ``cut_digits`` makes an image of each digit. Pages are read by ``page_reader.py``.
+where ink is, and ``cut_digits`` makes an image of each digit. Pages are read by ``page.py``.
 """
 
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from skimage import filters, measure, morphology
 from torch import Tensor
 
@@ -24,7 +24,7 @@ def prepare(picture) -> Tensor:
     """Make a picture of one digit an image as in MNIST.
 
     Args:
-        picture: a path, a PIL image, or an array as ``load_grey`` takes it.
+        picture: a path, an open file, a PIL image, or an array as ``load_grey`` takes it.
 
     Returns:
         A float32 tensor of shape (1, 28, 28), 0 (paper) to 1 (ink).
@@ -37,7 +37,7 @@ def prepare(picture) -> Tensor:
     images = cut_digits(find_ink(rescale(grey, DIGIT_SIDE / max(grey.shape))))
     if len(images) > 1:
         raise ValueError(
-            f"{len(images)} digits stand side by side: read them with page_reader's read_digits"
+            f"{len(images)} digits stand side by side: read them with handwriting.read_digits"
         )
     return images[0]
 
@@ -52,8 +52,8 @@ def load_grey(picture, side: int) -> np.ndarray:
     """Return a picture's grey values, float32 of shape (H, W), the longer side at most ``side``.
 
     Args:
-        picture: a path, a PIL image, or an array of shape (H, W), (H, W, 3) or (H, W, 4), of any
-            type and range, also with further axes of length 1.
+        picture: a path, an open file, a PIL image, or an array of shape (H, W), (H, W, 3) or
+            (H, W, 4), of any type and range, also with further axes of length 1.
         side: in pixels.
 
     Raises:
@@ -61,7 +61,11 @@ def load_grey(picture, side: int) -> np.ndarray:
         ValueError: the file or the array is no picture.
     """
     if isinstance(picture, str | os.PathLike):
-        picture = open_picture(picture, side)
+        picture = open_picture(Path(picture).read_bytes(), side, name=str(picture))
+    elif hasattr(picture, "read"):
+        picture = open_picture(picture.read(), side, name="the open file")
+    elif isinstance(picture, Tensor):
+        picture = picture.detach().cpu()  # numpy takes no other tensors
     if isinstance(picture, Image.Image):
         picture = reduce_picture(picture, side)
     pixels = np.squeeze(np.asarray(picture, dtype=np.float32))
@@ -81,17 +85,21 @@ def load_grey(picture, side: int) -> np.ndarray:
     return rescale(grey, min(1, side / max(grey.shape)))
 
 
-def open_picture(path: str | os.PathLike, side: int) -> Image.Image:
-    """Open a file and read all of it; a ValueError names one that is damaged or no picture."""
-    content = io.BytesIO(Path(path).read_bytes())
+def open_picture(content: bytes, side: int, name: str) -> Image.Image:
+    """Read all of a picture file; a ValueError names one that is damaged or no picture."""
     try:
-        picture = Image.open(content)
+        picture = Image.open(io.BytesIO(content))
         smaller = [max(MIN_SIDE, side * length // max(picture.size)) for length in picture.size]
         picture.draft(None, smaller)  # a large JPEG is read at a half of its size, or less
         picture.load()
         return ImageOps.exif_transpose(picture)  # here, so that a fault in EXIF names the file too
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} can't be read: it is no picture that Pillow knows. Phones often take HEIC, "
+            "whatever the name ends in: save it as JPEG or PNG"
+        ) from error
     except Exception as error:  # Pillow raises many kinds
-        raise ValueError(f"{path} can't be read: save it as JPEG or PNG ({error})") from error
+        raise ValueError(f"{name} can't be read: save it as JPEG or PNG ({error})") from error
 
 
 def reduce_picture(picture: Image.Image, side: int) -> Image.Image:
@@ -264,7 +272,7 @@ def check_one_line(digits: list) -> None:
         share_rows = following_top <= bottom and top <= following_bottom  # touching counts
         if share_columns and not share_rows:
             raise ValueError(
-                "digits stand above each other: read them with page_reader's read_digits"
+                "digits stand above each other: read them with handwriting.read_digits"
             )
 
 

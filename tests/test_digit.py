@@ -1,8 +1,6 @@
 """Pictures of digits: what ``prepare`` and ``read_digits`` make of any kind of them."""
 
 import contextlib
-import gzip
-import hashlib
 import io
 
 import numpy as np
@@ -14,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from composed_photos import photograph, write_line
-from digit_reader import as_in_mnist, cut_digits, prepare
-from mnist_helpers import AUGMENTED_PATH, DATA_DIR, Network, load_checkpoint, load_mnist
-from page_reader import find_digits, name_digits, read_digits, thicken
+from handwriting.composed import photograph, write_line
+from handwriting.data import load_semeion
+from handwriting.digit import as_in_mnist, cut_digits, prepare
+from handwriting.page import find_digits, name_digits, read_digits, thicken
+from mnist_helpers import AUGMENTED_PATH, Network, load_checkpoint, load_mnist
 
 MNIST = load_mnist(train=False)
 NETWORK = Network().eval()
@@ -55,10 +54,7 @@ def pasted(image, rng):
 
 def test_other_peoples_digits_are_read_and_no_answer_hangs_on_rounding():
     """The second half of Semeion, whose table stands in notebook 05 and is compared by nbval."""
-    content = gzip.decompress((DATA_DIR / "semeion" / "semeion.data.gz").read_bytes())
-    assert hashlib.md5(content).hexdigest() == "cb545d371d2ce14ec121470795a77432"
-    rows = torch.tensor([[float(x) for x in row.split()] for row in content.splitlines()])[797:]
-    scans, labels = rows[:, :256].view(-1, 1, 16, 16), rows[:, 256:].argmax(dim=1)
+    scans, labels = (tensor[797:] for tensor in load_semeion())
     prepared = torch.zeros(len(scans), 1, 28, 28)  # what is refused stays blank
     for image, scan in zip(prepared, F.pad(scans, [2, 2, 2, 2]), strict=True):
         with contextlib.suppress(ValueError):
@@ -123,6 +119,7 @@ KINDS = {
     "float16": (GREY / 255).astype(np.float16),
     "one channel": GREY[..., None],
     "a tensor": torch.from_numpy(GREY)[None],
+    "a tensor with a gradient": (torch.from_numpy(GREY) / 255)[None].requires_grad_(),
     "RGB array": np.stack([GREY] * 3, axis=2),
     "RGB floats": np.stack([GREY / 255] * 3, axis=2),
     "RGBA array": np.stack([GREY] * 3 + [np.full_like(GREY, 255)], axis=2),
@@ -153,6 +150,17 @@ def test_files_are_read_by_their_path(tmp_path, suffix):
     for name in (path, str(path)):
         assert (prepare(name) - prepare(GREY)).abs().mean() < 0.01
     assert read_digits(path)[0][0][0] == MNIST.targets[0]
+
+
+def test_an_open_file_is_read_as_its_path_is(tmp_path):
+    path = tmp_path / "digit.png"
+    Image.fromarray(GREY).save(path)
+    expected = prepare(path)
+    assert torch.equal(prepare(io.BytesIO(path.read_bytes())), expected)
+    with path.open("rb") as file:
+        assert torch.equal(prepare(file), expected)
+    with pytest.raises(ValueError, match="the open file can't be read"):
+        prepare(io.BytesIO(b"no picture"))
 
 
 def test_a_photo_is_turned_as_the_camera_was_held(tmp_path):
@@ -264,7 +272,10 @@ WRONG = {
     "nothing but transparency": (np.zeros((200, 200, 4), np.uint8), BLANK),
     "ruled lines": (np.tile(np.where(np.arange(200) % 30 < 2, 150, 230), (200, 1)).T, "no digit"),
     "salt": (np.where(NOISE.random((200, 200)) < 0.01, 0, 255), "no digit found"),
-    "two digits": (side_by_side(0, 1), "2 digits stand side by side: read them with page_reader"),
+    "two digits": (
+        side_by_side(0, 1),
+        "2 digits stand side by side: read them with handwriting.read_digits",
+    ),
     "three digits": (side_by_side(0, 1, 2), "3 digits stand side by side"),
     "one above the other": (np.vstack([page(3), page(4)]), "stand above each other"),
     "no pixels": (np.zeros((0, 5)), r"shape \(0, 5\)"),
@@ -284,12 +295,17 @@ def test_a_picture_of_no_use_is_refused_with_the_reason(kind):
         prepare(picture)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken"])
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic"
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n broken", HEIC])
 def test_a_file_that_is_no_picture_is_named(tmp_path, content):
-    path = tmp_path / "IMG_0001.heic"
+    path = tmp_path / "IMG_0001.jpg"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"IMG_0001.heic can't be read: save it as JPEG or PNG"):
-        read_digits(path)
+    for read in (prepare, read_digits):
+        with pytest.raises(ValueError, match=r"IMG_0001.jpg can't be read.*JPEG or PNG") as error:
+            read(path)
+        assert "HEIC" in str(error.value) and "BytesIO" not in str(error.value)
 
 
 def test_a_photo_that_ends_too_early_is_named(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from drawing_pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
+from handwriting.pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
 
 
 @pytest.fixture

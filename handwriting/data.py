@@ -1,0 +1,59 @@
+"""Other people's digits, which ship in ``data/``: scans (Semeion), and movements of a pen."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_helpers import DATA_DIR, unpack
+
+SEMEION = DATA_DIR / "semeion" / "semeion.data.gz"
+SEMEION_MD5 = "3ed9f6f308156ce0b3936fa834a8873c"
+PEN_DIGITS = DATA_DIR / "pendigits" / "pendigits-orig.tra.gz"
+PEN_DIGITS_MD5 = "99ff2f0a535e655f6377386a58ae0689"
+
+
+def load_semeion() -> tuple[Tensor, Tensor]:
+    """Load the 1,593 scans of the Semeion collection.
+
+    Returns:
+        Images, float32 of shape (1593, 1, 16, 16), 0 (paper) or 1 (ink), and labels, int64 of
+        shape (1593,), values 0-9.
+
+    Raises:
+        RuntimeError: the archive is missing or damaged.
+    """
+    lines = unpack(SEMEION, SEMEION_MD5).decode("ascii").splitlines()
+    table = torch.from_numpy(np.loadtxt(lines, dtype=np.float32))  # 256 pixels and 10 marks a row
+    images = table[:, :256].reshape(-1, 1, 16, 16)
+    labels = table[:, 256:].argmax(dim=1)  # the mark of the digit is 1, and the others are 0
+    return images, labels
+
+
+class PenDigit(NamedTuple):
+    """A digit as the movement of a pen."""
+
+    label: int
+    writer: int
+    strokes: list[np.ndarray]  # of each stroke its points, (N, 2): x to the right, y downwards
+
+
+def load_pen_digits() -> list[PenDigit]:
+    """Load the 7,494 digits by 30 people.
+
+    Raises:
+        RuntimeError: the archive is missing or damaged.
+    """
+    text = unpack(PEN_DIGITS, PEN_DIGITS_MD5).decode("ascii")
+    digits = []
+    for segment in text.split(".SEGMENT DIGIT")[1:]:
+        label, writer = re.search(r"\.COMMENT\s+(\d)\s+(\d+)", segment).groups()
+        strokes = []
+        for pen_down in re.findall(r"\.PEN_DOWN(.*?)\.PEN_UP", segment, re.DOTALL):
+            points = re.findall(r"^\s*(-?\d+)\s+(-?\d+)\s*$", pen_down, re.MULTILINE)
+            if points:
+                strokes.append(np.array(points, float) * (1, -1))
+        digits.append(PenDigit(int(label), int(writer), strokes))
+    return digits
