@@ -1,4 +1,4 @@
-# make run · test · lab · lint · browser-test · bench · model · readme · lock
+# make run · test · test-all · lab · lint · browser-test · bench · model · readme · lock
 # The first target that you call sets up .venv. Settings of this set-up, such as make run PYTHON=python3.12:
 #   PYTHON         the Python to set it up with, 3.10 or later
 #   TORCH_BACKEND  which builds of PyTorch: cpu leaves out the GPU libraries (`uv pip install --help`)
@@ -9,8 +9,7 @@ BIN       := .venv/bin
 # a build of PyTorch doesn't need stays out.
 INSTALL   := $(BIN)/uv pip install --python $(BIN)/python --constraint requirements.lock \
              $(TORCH_BACKEND:%=--torch-backend=%)
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-NBVAL     := --nbval --nbval-current-env --nbval-cell-timeout 300
+NOTEBOOKS := $(shell $(PYTHON) tools/suite.py)
 EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
              --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False \
              --ExecutePreprocessor.store_widget_state=False
@@ -20,11 +19,7 @@ COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreproc
 # On a busy machine, threads that wait for each other soon free their cores.
 run lab bench model readme: export GOMP_SPINCOUNT ?= 10000
 
-# One thread waits for no other, however busy the cores are; and no test compares times.
-test: export OMP_NUM_THREADS = 1
-test: export REPEATS = 1
-
-.PHONY: run test lab lint browser-test bench model readme lock
+.PHONY: run test test-all lab lint browser-test bench model readme lock
 
 # Run every notebook in order, and write the executed copies as HTML pages beside them.
 run: .venv/ready
@@ -36,14 +31,16 @@ run: .venv/ready
 	@$(BIN)/python tools/write_pages.py executed/run
 	@echo "The executed notebooks are in executed/run/: open executed/run/index.html"
 
+# Stored outputs are those of Linux: elsewhere sums are added up in another order, so that last digits
+# differ. There the cells only have to run, and what they assert has to be true.
+SYSTEM := $(shell uname -s)
+NBVAL  := $(if $(filter Linux,$(SYSTEM)),--nbval,--nbval-lax)
+
 # Lint, then the unit tests and every cell of every notebook against its stored output, two files at
-# a time. (Without loadfile, the cells of one notebook would go to different kernels.) The notebooks
-# come first, since they take longest. Notebook 04 comes last: it tests the weights that 03 is making.
-FIRST := $(filter-out notebooks/04_%,$(NOTEBOOKS))
-LAST  := $(filter notebooks/04_%,$(NOTEBOOKS))
-test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(NBVAL) --durations 10 \
-	    $(FIRST) tests $(LAST)
+# a time. The notebooks come first, since they take longest. test-all adds the slow tests.
+test test-all: lint
+	@$(if $(filter --nbval-lax,$(NBVAL)),echo "Outputs are not compared on $(SYSTEM): cells must run, and their asserts hold.")
+	$(BIN)/pytest -n 2 $(NBVAL) $(if $(filter test-all,$@),-m '') --durations 10 $(NOTEBOOKS) tests
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
 	    then $(MAKE) browser-test; \
 	    else echo "No Chromium with its driver here: links and drawing pad were not tried in a browser"; fi
@@ -69,16 +66,21 @@ bench: .venv/ready
 	@$(BIN)/python tools/write_pages.py executed/bench
 	@echo "The times are in executed/bench/: open executed/bench/index.html"
 
-# Make the weights that ship: train as notebooks 03, 06 and 08 stand, and take their checkpoints. Only
-# seed 0 is needed for that; what is stored of notebooks 06 and 08 is in executed/model/ after
-# `make model SEEDS=5` (08 takes three of these seeds).
+# Make the weights that ship: train as notebooks 03, 06 and 08 stand, and take their checkpoints from
+# a folder of their own, in which nothing is older. Only seed 0 is needed for that; what is stored of
+# notebooks 06 and 08 is in executed/model/ after `make model SEEDS=5` (08 takes three of these seeds).
+MADE := executed/model/checkpoints
 model: export SEEDS ?= 1
+model: export MNIST_CHECKPOINTS = $(CURDIR)/$(MADE)
 model: .venv/ready
+	@test "$$SEEDS" -ge 1 || { echo "SEEDS=$$SEEDS is the short run, which makes no weights"; exit 1; }
+	rm -rf executed/model
 	$(EXECUTE) --output-dir executed/model notebooks/03_*.ipynb notebooks/06_*.ipynb \
 	    notebooks/08_*.ipynb
 	$(COALESCE) --to notebook --inplace executed/model/*.ipynb
-	cp checkpoints/MNIST_model.pth checkpoints/MNIST_model_augmented.pth \
-	    checkpoints/MNIST_model_convolutional.pth .
+	ls $(MADE)/MNIST_model_augmented.pth $(MADE)/MNIST_model_convolutional.pth
+	cp $(MADE)/MNIST_model.pth .
+	cp $(MADE)/MNIST_model_augmented.pth $(MADE)/MNIST_model_convolutional.pth weights
 
 # Store the notebooks as executed here, and take pictures and tables of the documents from them.
 # Notebooks 06, 08, 09 and 10 are left as they are: 06 and 08 hold their full runs, and the times of 09
@@ -102,7 +104,7 @@ lock: .venv/bin/uv
 	    requirements.txt tests/browser_requirements.txt
 
 .venv/ready: requirements.txt requirements.lock | .venv/bin/uv
-	@echo 'Setting up $(CURDIR)/.venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
+	@echo 'Setting up .venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
 	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
 	$(INSTALL) --requirement requirements.txt

@@ -13,23 +13,34 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mnist_helpers as mnist
+
+# As in notebook 03: numbers that are almost 0 slow Adam down. Set before PyTorch's threads start.
+torch.set_flush_denormal(True)
 
 # Training goes on only with the values that these options had when it began. The number of
 # processes may change: it decides only which units dropout drops.
 RECIPE = ("num_images", "batch_size", "dropout")
 
-FOLDER = mnist.ROOT / "checkpoints" / "distributed"
+FOLDER = mnist.CHECKPOINT_DIR / "distributed"
 
 
 def main():
     args = parse_arguments()
     device = choose_device()
     join(args, device)
-    train_loader, val_share = load_data(args, device)
+    try:
+        train(args, device)
+    finally:  # also after an interrupt, so that the script can be called again in this process
+        dist.destroy_process_group()
+    end()
+
+
+def train(args: argparse.Namespace, device: torch.device) -> None:
+    sampler, train_loader, val_share = load_data(args, device)
     model, optimizer, train_losses, val_losses = resume(args, device)
     loss_fn = nn.NLLLoss()
     # NEW: gives all processes the weights of process 0. From now on, backward() ends with the mean
@@ -38,7 +49,7 @@ def main():
 
     first_epoch = len(val_losses) + 1
     for epoch in range(first_epoch, args.num_epochs + 1):
-        train_loader.sampler.set_epoch(epoch)  # NEW: another order, the same for all processes
+        sampler.set_epoch(epoch)  # NEW: another order, the same for all processes
         # NEW: another seed in each process and epoch, so that each drops other units.
         torch.manual_seed(epoch * dist.get_world_size() + dist.get_rank())
         losses = train_epoch(shared_model, train_loader, optimizer, loss_fn)
@@ -52,7 +63,6 @@ def main():
             mean_loss = sum(losses) / len(losses)
             measured = f"training loss {mean_loss:.4f}, validation loss {val_loss:.4f}"
             print(f"epoch {epoch:2}: {measured}, accuracy {val_accuracy:.2%}", flush=True)
-    leave()
 
 
 # The arguments ------------------------------------------------------------------------------------
@@ -124,7 +134,8 @@ def join(args: argparse.Namespace, device: torch.device) -> None:
     rank = from_torchrun("RANK")
     world_size = from_torchrun("WORLD_SIZE")
     timeout = timedelta(seconds=args.wait_seconds)
-    backend = "nccl" if device.type == "cuda" else "gloo"  # what sends the numbers
+    # What sends the numbers. PyTorch for Windows has no NCCL.
+    backend = "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
     try:
         if world_size > 1:
             dist.init_process_group(backend, timeout=timeout)  # torchrun has said where they are
@@ -136,9 +147,8 @@ def join(args: argparse.Namespace, device: torch.device) -> None:
         sys.exit(f"process {rank} of {world_size} can't join the others: {error} ({advice})")
 
 
-def leave() -> None:
-    """Close the connection; end one of several processes at once, without Python's clean-up."""
-    dist.destroy_process_group()
+def end() -> None:
+    """End one of several processes at once, without Python's clean-up."""
     if from_torchrun("WORLD_SIZE") > 1:
         sys.stdout.flush()  # os._exit doesn't
         os._exit(0)  # a normal exit would abort if one of gloo's threads still holds a tensor
@@ -147,8 +157,10 @@ def leave() -> None:
 # Data ---------------------------------------------------------------------------------------------
 
 
-def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoader, list[Tensor]]:
-    """Return a loader of this process's share of each batch, and its share to validate with."""
+def load_data(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[DistributedSampler, DataLoader, list[Tensor]]:
+    """Return sampler and loader of this process's share of each batch, and its validation share."""
     train_loader, val_loader, _ = mnist.make_loaders(device=device)
     train_set = train_loader.dataset
     if args.num_images > len(train_set):
@@ -156,12 +168,11 @@ def load_data(args: argparse.Namespace, device: torch.device) -> tuple[DataLoade
     rank = dist.get_rank()
     world_size = dist.get_world_size()
     # NEW: all processes shuffle the indices of the images alike, and then each takes its own share.
-    # A batch comes whole from the data set, so that tuple has nothing to collate.
     sampler = DistributedSampler(range(args.num_images), drop_last=True)
-    batch_share = args.batch_size // world_size
-    loader = DataLoader(train_set, batch_share, sampler=sampler, collate_fn=tuple, drop_last=True)
+    batches = BatchSampler(sampler, args.batch_size // world_size, drop_last=True)
+    loader = DataLoader(train_set, sampler=batches, batch_size=None)  # each batch comes whole
     val_share = [tensor[rank::world_size] for tensor in val_loader.dataset.tensors]  # NEW
-    return loader, val_share
+    return sampler, loader, val_share
 
 
 # Training -----------------------------------------------------------------------------------------

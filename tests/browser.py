@@ -21,6 +21,7 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from suite import find_notebooks
 
 from mnist_helpers import ROOT
 
@@ -190,7 +191,7 @@ def test_ten_digits_that_are_taught_change_the_answer_to_the_next_one(server, br
     assert "as it ships: 1 " not in answer()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", find_notebooks(), ids=lambda p: p.stem)
 def test_each_link_opens_the_file_that_it_names(server, browser, path):
     opened = f"return {PANEL}?.context?.isReady && {PANEL}.context.path"
     wait = WebDriverWait(browser, 60)

@@ -1,17 +1,8 @@
-import os
-from pathlib import Path
-
+import environment  # noqa: F401
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")  # no test opens a window
-# One thread: two of them wait for each other wherever other processes use the cores too.
-os.environ["OMP_NUM_THREADS"] = "1"
-# So that the processes which tests start find the helper and the tests.
-HERE = Path(__file__).resolve().parent
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HERE), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-)
 
 
 @pytest.fixture(scope="session")

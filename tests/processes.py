@@ -14,6 +14,7 @@ from io import FileIO
 from multiprocessing import get_context, set_forkserver_preload
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.distributed import run as distributed_run
 
@@ -95,6 +96,28 @@ def save_and_be_killed(path: Path, step: str) -> None:
     else:
         setattr(os, step, kill)
     save_often(path, 1.0, times=1)
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+def train_until_averages_are_tiny(code: str) -> None:
+    """Run code, train, and exit with the number of subnormal averages of Adam's, at most 100."""
+    torch.set_num_threads(2)
+    exec(code, {})
+    blank, label = torch.zeros(1, 1, 28, 28), torch.tensor([3])
+    model = Network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+    for step in range(900):  # one image of ink, and then none: the gradients of its weights are 0
+        images = torch.ones_like(blank) if step == 0 else blank
+        loss = nn.functional.nll_loss(model(images), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    averages = optimizer.state[model.hidden1.weight]["exp_avg"].abs()
+    smallest_normal = torch.finfo(torch.float32).tiny
+    is_subnormal = (averages > 0) & (averages < smallest_normal)
+    sys.exit(min(100, is_subnormal.sum().item()))
 
 
 # Training together --------------------------------------------------------------------------------

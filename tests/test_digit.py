@@ -82,6 +82,7 @@ def test_digits_pasted_anywhere_are_read_as_well_as_before(ink):
     assert right / len(chosen) >= before - 0.01
 
 
+@pytest.mark.slow
 def test_lines_are_cut_at_their_gaps():
     """The lines that notebook 05 composes: ruled paper, uneven light, a slant and noise."""
     rng = np.random.default_rng(1)

@@ -88,6 +88,7 @@ def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_
     assert val_loss == pytest.approx(val_losses[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_worker_killed_at_a_random_step_changes_no_loss(tmp_path):
     """With dropout, so that the optimizer's and the random numbers' states count as well."""
@@ -171,6 +172,24 @@ def test_a_port_in_use_is_named(run):
     assert f"port: {port}" in said and "address already in use" in said
 
 
+def test_an_interrupted_training_can_be_started_again_in_the_same_process(
+    run, tmp_path, monkeypatch
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(mnist_helpers, "evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run({}, "--num-images=32")
+    assert not dist.is_initialized()
+    monkeypatch.setattr(
+        sys, "argv", [SCRIPT, "--num-images=32", "--num-epochs=1", f"--folder={tmp_path}"]
+    )
+    runpy.run_path(SCRIPT, run_name="__main__")
+    assert (tmp_path / "training.pth").is_file()
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_left_alone_waits_for_as_long_as_it_was_told(run, rank):
     port = free_port()
@@ -246,7 +265,7 @@ def test_weights_that_are_no_use_to_go_on_with_are_not_saved(run, tmp_path, monk
 
 
 def test_a_machine_whose_accelerator_is_not_used_sends_over_gloo(run, monkeypatch):
-    """As on a Mac, whose GPU would have PyTorch look for another way."""
+    """As on a Mac, whose GPU would have PyTorch look for another way. Windows lacks NCCL."""
     backends = []
 
     def refuse(backend=None, **options):
@@ -256,7 +275,12 @@ def test_a_machine_whose_accelerator_is_not_used_sends_over_gloo(run, monkeypatc
     monkeypatch.setattr(dist, "init_process_group", refuse)
     run({})
     run({"WORLD_SIZE": 2})
-    assert backends == ["gloo", "gloo"]
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
+    run({}, num_gpus=1)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    run({}, num_gpus=1)
+    assert backends == ["gloo", "gloo", "gloo", "nccl"]
 
 
 def test_a_missing_address_is_named(run, monkeypatch):

@@ -14,10 +14,11 @@ import sys
 import matplotlib.image
 import nbformat
 import pytest
+from suite import find_notebooks
 
 from mnist_helpers import ROOT
 
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PATHS = find_notebooks()
 MACHINE_PATH = re.compile(
     r"/(home|Users|root|tmp|var|opt|work|mnt|content)/|[A-Z]:\\\\|site-packages"
 )

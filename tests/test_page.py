@@ -120,6 +120,7 @@ def test_real_paper_is_read_row_by_row(photo):
 # Composed pages -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_composed_pages_nearly_all_are_read_and_nothing_is_lost_in_silence():
     scores = []
     for seed in range(45):

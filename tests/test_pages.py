@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from suite import find_notebooks
 
 from mnist_helpers import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = find_notebooks()
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cells import source_of
 from PIL import Image
+from suite import find_notebooks
 from torch import nn
 
 import mnist_helpers
@@ -28,7 +29,7 @@ DOCUMENTS = {
     for name in ("README.md", "MODEL_CARD.md", "TROUBLESHOOTING.md", "CONTRIBUTING.md")
 }
 README = DOCUMENTS["README.md"]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = find_notebooks()
 
 
 def network_of_notebook_08():

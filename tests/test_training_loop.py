@@ -4,6 +4,7 @@ import math
 import sys
 import types
 
+import processes
 import pytest
 import torch
 from cells import source_of
@@ -61,6 +62,32 @@ def training(tmp_path):
         "val_losses": [],
         "val_accuracies": [],
     }
+
+
+# Subnormal numbers --------------------------------------------------------------------------------
+
+LINE = "torch.set_flush_denormal(True)"
+
+
+@pytest.mark.parametrize(
+    "code, is_set_in_time",
+    [
+        (source_of("03", LINE), True),
+        (f"import runpy; runpy.run_path({processes.SCRIPT!r})", True),
+        ("", False),
+        (f"import torch; torch.ones(10_000_000).exp(); {LINE}", False),
+    ],
+    ids=["notebook 03", "the script", "not set", "too late"],
+)
+def test_no_number_in_adams_state_is_subnormal(code, is_set_in_time):
+    """In a process of its own, with two threads: each gets the setting when it starts."""
+    training = processes.start(processes.train_until_averages_are_tiny, code)
+    training.join(timeout=60)
+    num_subnormal = training.exitcode  # or 100, if there are more
+    assert num_subnormal == (0 if is_set_in_time else 100)
+
+
+# The loop -----------------------------------------------------------------------------------------
 
 
 def run_loop(training):
@@ -129,6 +156,20 @@ def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(trai
     )  # refuses values that are not finite
     with pytest.raises(AssertionError, match="lower the learning rate"):
         exec(source_of("03", "best_epoch ="), training)
+
+
+def test_starting_afresh_keeps_what_an_earlier_run_has_saved(training):
+    path = training["mnist"].CHECKPOINT_PATH
+    training["mnist"].make_loaders = lambda **_: (training["train_loader"],) * 3
+    training["mnist"].Network = Network
+    training["SEED"] = 0
+    start_afresh = source_of("03", "num_epochs = 10")
+    exec(start_afresh, training)  # the first run of all
+    path.write_bytes(b"of an earlier run")
+    for _ in range(2):  # the second time there is nothing to keep
+        exec(start_afresh, training)
+        assert path.with_name("MNIST_model_before.pth").read_bytes() == b"of an earlier run"
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from suite import ROOT, find_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "MODEL_CARD.md")
 MARKED_TABLE = re.compile(r"<!-- (?P<id>table-[\w-]+)(?P<summary> summary)? -->\n(\|.*\n)*")
 DIGIT_ROW = re.compile(r"\| \d \|")
@@ -25,7 +25,7 @@ DIGIT_ROW = re.compile(r"\| \d \|")
 def read_cells() -> dict[str, NotebookNode]:
     """Return each code cell of all notebooks by its id."""
     cells = {}
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in find_notebooks():
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 cells[cell.id] = cell

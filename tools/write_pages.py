@@ -17,9 +17,9 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from suite import ROOT
 from traitlets.config import Config
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid.
@@ -99,9 +99,11 @@ def make_exporter(pages: set[str]) -> HTMLExporter:
     )
 
 
-def title_of(notebook: NotebookNode) -> str:
-    first_line, _, _ = notebook.cells[0].source.partition("\n")
-    return first_line.strip("# ")
+def title_of(notebook: NotebookNode, name: str) -> str:
+    """Return the notebook's first line, or the file's name if there is none."""
+    first_cell = notebook.cells[0].source if notebook.cells else ""
+    first_line, _, _ = first_cell.partition("\n")
+    return first_line.strip("# ") or name
 
 
 def question_of(name: str) -> str:
@@ -126,7 +128,7 @@ def write(folder: Path) -> None:
     cards = []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        title = title_of(notebook)
+        title = title_of(notebook, path.stem)
         html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
         page = path.with_suffix(".html")
         page.write_text(html, encoding="utf-8")

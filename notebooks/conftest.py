@@ -1,0 +1,3 @@
+"""For nbval: its kernels inherit the environment of the tests."""
+
+import environment  # noqa: F401
