@@ -18,10 +18,11 @@ import pytest
 import torch
 from damage import corrupted
 from torch.utils.data import DataLoader, Subset, random_split
-from torchvision.datasets import MNIST
+from torchvision.datasets import MNIST, SEMEION
 from torchvision.transforms import ToTensor
 
 import mnist_helpers
+from handwriting import data
 from mnist_helpers import DATA_DIR, load_mnist, make_loaders
 
 RAW = DATA_DIR / "MNIST" / "raw"
@@ -281,3 +282,35 @@ def test_a_read_only_clone_loads(raw):
         for path in [folder, data, *data.rglob("*")]:
             os.chmod(path, 0o755)
     assert loading.exitcode == 0
+
+
+# Other people's digits ----------------------------------------------------------------------------
+
+
+def test_semeion_is_what_torchvision_reads(tmp_path):
+    (tmp_path / "semeion.data").write_bytes(gzip.decompress(data.SEMEION.read_bytes()))
+    theirs = SEMEION(tmp_path, download=False)  # verifies the checksum
+    scans, labels = data.load_semeion()
+    assert scans.shape == (1593, 1, 16, 16) and scans.dtype == torch.float32
+    assert np.array_equal(scans[:, 0].numpy(), theirs.data / 255)
+    assert labels.dtype == torch.int64 and np.array_equal(labels.numpy(), theirs.labels)
+
+
+def test_there_are_7494_pen_digits_by_30_people():
+    digits = data.load_pen_digits()
+    assert len(digits) == 7494 and len({digit.writer for digit in digits}) == 30
+    assert {digit.label for digit in digits} == set(range(10))
+    first = digits[0]
+    assert (first.label, first.writer) == (8, 12) and first.strokes[0][0].tolist() == [267, -333]
+
+
+@pytest.mark.parametrize("archive", ["SEMEION", "PEN_DIGITS"])
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"other text"), None])
+def test_damaged_digits_of_other_people_are_named(tmp_path, monkeypatch, archive, content):
+    path = tmp_path / "digits.gz"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(data, archive, path)
+    load = data.load_semeion if archive == "SEMEION" else data.load_pen_digits
+    with pytest.raises(RuntimeError, match=r"digits\.gz is missing or damaged.*git restore data"):
+        load()

@@ -81,7 +81,7 @@ def test_was_executed_top_to_bottom_in_a_fresh_kernel(notebook):
     assert counts == list(range(1, len(counts) + 1))
     assert any(cell.outputs for cell in code_cells(notebook))
     # Anything else, such as the times of execution, would differ after every run.
-    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert all(set(cell.metadata) <= {"tags", "alt"} for cell in notebook.cells)
 
 
 def test_stores_no_error_no_warning_and_no_path_of_a_machine(notebook):
@@ -118,6 +118,18 @@ def test_every_figure_shows_something(notebook):
         for picture in pictures:
             pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(picture)), format="png")
             assert 0.01 < (pixels[..., :3].min(axis=2) < 0.9).mean() < 0.9, "a blank figure?"
+
+
+def test_every_figure_has_a_text_of_its_own_for_those_who_cannot_see_it(notebook):
+    """nbconvert puts what is called alt in a cell's metadata in the place of its figures."""
+    texts = []
+    for cell in code_cells(notebook):
+        has_figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
+        assert has_figure == ("alt" in cell.metadata), cell.source
+        if has_figure:
+            texts.append(cell.metadata.alt)
+    assert all(40 < len(text) < 200 for text in texts)
+    assert len(set(texts)) == len(texts) > 0
 
 
 def test_links_lead_somewhere(path, notebook):

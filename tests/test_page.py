@@ -1,14 +1,13 @@
 """Photos of whole pages: what ``read_digits`` makes of paper as people photograph it."""
 
-import gzip
-
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 
-from handwriting import composed, data
+from handwriting import composed
 from handwriting.composed import DIFFICULTIES, READABLE, compose_page, draw_pen_digit, score_page
+from handwriting.data import load_pen_digits
 from handwriting.page import (
     Box,
     Part,
@@ -25,7 +24,7 @@ from handwriting.page import (
 from mnist_helpers import load_mnist
 
 MNIST = load_mnist(train=False)
-PENS = data.load_pen_digits()
+PENS = load_pen_digits()
 CLEAR_WRITER = 9  # one whose digits the shipped weights read well; what is tested is the paper
 
 
@@ -284,23 +283,3 @@ def test_what_was_read_is_shown_above_each_digit_and_what_was_not_has_a_question
     ink[:, 280:] *= 0.15
     ax = plot_reading(photo_of(ink, noise=0.006))
     assert ax.texts[-1].get_text() == "?" and len(ax.texts) == 3
-
-
-# Pen digits ---------------------------------------------------------------------------------------
-
-
-def test_there_are_7494_pen_digits_by_30_people():
-    assert len(PENS) == 7494 and len({digit.writer for digit in PENS}) == 30
-    assert {digit.label for digit in PENS} == set(range(10))
-    first = PENS[0]
-    assert (first.label, first.writer) == (8, 12) and first.strokes[0][0].tolist() == [267, -333]
-
-
-def test_damaged_pen_digits_are_named(tmp_path, monkeypatch):
-    content = data.PEN_DIGITS.read_bytes()
-    for damaged in (content[:1000], b"no gzip", gzip.compress(b"other text")):
-        path = tmp_path / "pendigits-orig.tra.gz"
-        path.write_bytes(damaged)
-        monkeypatch.setattr(data, "PEN_DIGITS", path)
-        with pytest.raises(RuntimeError, match=r"pendigits-orig.tra.gz .*git restore data"):
-            data.load_pen_digits()

@@ -2,12 +2,11 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import nbformat
 import pytest
+import write_pages
 from suite import find_notebooks
 
 from mnist_helpers import ROOT
@@ -21,7 +20,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("executed")
     for path in NOTEBOOKS:
         shutil.copy(path, folder)
-    subprocess.run([sys.executable, ROOT / "tools" / "write_pages.py", folder], check=True)
+    write_pages.write(folder)
     return folder
 
 
@@ -66,6 +65,16 @@ def test_nothing_is_loaded_from_a_network_or_another_file(pages):
             assert address.strip("'\"").startswith("data:"), address[:100]
 
 
+def test_each_picture_says_what_it_shows(pages):
+    for name, page in pages.items():
+        pictures = sum(tag == "img" and key == "src" for tag, key, _ in page.attributes)
+        texts = [value for tag, key, value in page.attributes if (tag, key) == ("img", "alt")]
+        assert len(texts) == pictures > 0
+        # In the index each picture stands above its title, which says enough.
+        assert all(len(text) > 20 for text in texts) or name == "index.html"
+        assert not any("No description" in text for text in texts)
+
+
 def test_each_formula_is_typeset(pages):
     count = 0
     for path in NOTEBOOKS:
@@ -100,14 +109,16 @@ def test_the_index_says_what_each_notebook_answers(pages):
     assert pages["index.html"].texts["p"].endswith("".join(questions))
 
 
-def test_a_notebook_of_the_readers_own_gets_a_page_too(tmp_path):
+def test_notebooks_of_the_readers_own_get_pages_too(tmp_path):
     cells = [
         nbformat.v4.new_markdown_cell(
             "# Mine & yours\n\n$a < b$, [see there](other_notebook.ipynb)"
         )
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine.ipynb")
-    subprocess.run([sys.executable, ROOT / "tools" / "write_pages.py", tmp_path], check=True)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "without cells.ipynb")
+    write_pages.write(tmp_path)
     assert "other_notebook" not in (tmp_path / "mine.html").read_text(encoding="utf-8")
     assert "<h2>Mine &amp; yours</h2>" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<math" in (tmp_path / "mine.html").read_text(encoding="utf-8")
+    assert "<h2>without cells</h2>" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,10 +1,17 @@
-"""The set-up: one list of requirements, and a lock that goes with it on every Python."""
+"""The set-up: one list of requirements, a lock that goes with it, and what make is asked for."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from suite import find_notebooks
 
+import mnist_helpers
 from mnist_helpers import ROOT
 
 LISTS = [ROOT / "requirements.txt", ROOT / "tests" / "browser_requirements.txt"]
@@ -42,3 +49,85 @@ def test_the_lock_names_no_index_and_no_path():
 
 def test_conda_reads_the_one_list_of_requirements():
     assert "- -r requirements.txt" in (ROOT / "environment.yml").read_text(encoding="utf-8")
+
+
+# Make ---------------------------------------------------------------------------------------------
+
+COPIES = [  # of a learner, and notebooks of their own
+    "03_train_on_the_gpu-Copy1.ipynb",
+    "04_test_each_digit copy.ipynb",
+    "Untitled.ipynb",
+    "11 my own.ipynb",
+]
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone without data, in a folder whose name a shell must not see, with a learner's files."""
+    folder = tmp_path / "Pat's $HOME & more"
+    folder.mkdir()
+    for name in ("Makefile", "tools", "notebooks"):
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        copy = shutil.copyfile if name == "Makefile" else shutil.copytree
+        copy(ROOT / name, folder / name, **({} if copy is shutil.copyfile else {"ignore": ignored}))
+    for name in COPIES:
+        (folder / "notebooks" / name).write_text("")
+    return folder
+
+
+def make(clone, *arguments):
+    """Call make as if ``.venv`` were there."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    command = ["make", f"PYTHON={sys.executable}", "--old-file=.venv/ready", *arguments]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True)
+
+
+def test_only_the_suites_own_notebooks_are_run(clone):
+    own = [path.name for path in find_notebooks()]
+    assert len(own) >= 10 and not set(COPIES) & set(own)
+    assert [path.name for path in find_notebooks(clone)] == own
+    for target in ("run", "test", "readme"):
+        planned = make(clone, "--dry-run", target).stdout
+        assert set(re.findall(r"notebooks/(\w+\.ipynb)", planned)) <= set(own), planned
+        assert not any(name in planned for name in COPIES)
+        is_shell = subprocess.run(["bash", "-n"], input=planned, text=True, capture_output=True)
+        assert is_shell.returncode == 0, is_shell.stderr
+    assert all(f"notebooks/{name}" in make(clone, "--dry-run", "run").stdout for name in own)
+
+
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_outputs_are_compared_where_they_can_be_equal(clone, system):
+    planned = make(clone, "--dry-run", "test", f"SYSTEM={system}").stdout
+    (command,) = re.findall(r"pytest -n 2 (\S+)", planned)
+    assert command == ("--nbval" if system == "Linux" else "--nbval-lax")
+    said = re.search(f'test "{command}" = --nbval \\|\\| echo "(.*)"', planned)[1]
+    assert said == f"On {system} outputs are not compared: each cell has to run."
+
+
+def test_all_tests_are_run_by_test_all_only(clone):
+    assert "-m ''" in make(clone, "--dry-run", "test-all").stdout
+    assert "-m ''" not in make(clone, "--dry-run", "test").stdout
+
+
+def test_a_short_run_never_replaces_the_weights_that_ship(clone):
+    (clone / "checkpoints").mkdir()
+    (clone / "checkpoints" / "MNIST_model.pth").write_text("a learner's")
+    made = make(clone, "model", "SEEDS=0")
+    assert made.returncode != 0 and "SEEDS=0 is the short run" in made.stdout
+    assert not list(clone.glob("*.pth"))
+
+
+def test_weights_are_taken_from_a_folder_in_which_nothing_is_older(clone):
+    planned = make(clone, "--dry-run", "model").stdout
+    copied = re.findall(r"^cp (.*)", planned, re.MULTILINE)
+    assert len(copied) == 2 and planned.index("rm -rf executed/model") < planned.index("nbconvert")
+    for line in copied:
+        *sources, _ = line.split()
+        assert all(source.startswith("executed/model/checkpoints/") for source in sources)
+
+
+def test_tests_have_a_checkpoint_folder_of_their_own():
+    folder = Path(os.environ["MNIST_CHECKPOINTS"])
+    assert mnist_helpers.CHECKPOINT_DIR == mnist_helpers.CHECKPOINT_PATH.parent == folder
+    assert ROOT not in folder.parents and (folder / "MNIST_model.pth").is_file()

@@ -22,14 +22,22 @@ from traitlets.config import Config
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid.
+# nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid. A
+# figure gets the text that its cell has in its metadata, as ``alt``.
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}<style>
   math { font-size: 1.15em }
   pre { font-family: monospace !important }  /* code that a cell shows as Markdown, too */
 </style>{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}"""
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block data_png scoped -%}
+{% if cell.metadata.alt -%}
+{{ super() | replace("<img", '<img alt="' ~ (cell.metadata.alt | escape_html) ~ '"', 1) }}
+{%- else -%}
+{{ super() }}
+{%- endif %}
+{%- endblock %}"""
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
