@@ -37,9 +37,10 @@ from torchvision.datasets import MNIST
 ROOT = Path(__file__).resolve().parent
 DATA_DIR = ROOT / "data"
 MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
-AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # ships too, made by notebook 06
-CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # ..., by notebook 08
-# What you train yourself. The environment variable is for the tests, which must not touch that.
+AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
+CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
+# What you train yourself. The environment variable is for whoever must not touch that: the tests,
+# and `make model`.
 CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
 CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
 
@@ -61,7 +62,7 @@ def pick_device() -> torch.device:
         return torch.device("cpu")
     device = torch.accelerator.current_accelerator()
     try:
-        torch.ones(2, device=device).sum().item()  # some report a device that they can't use
+        torch.ones(2, device=device).sum().item()  # some machines report one that can't be used
     except Exception as error:  # each kind of device raises its own
         print(f"The CPU is used, because PyTorch finds {device} and can't compute on it: {error}")
         return torch.device("cpu")
@@ -85,7 +86,7 @@ def load_mnist(train: bool) -> MNIST:
         RuntimeError: it names the first bad archive, or what is wrong with the temporary folder.
     """
     files = {}
-    for name, md5 in MNIST.resources:  # the sums that torchvision publishes
+    for name, md5 in MNIST.resources:  # torchvision wants all four archives, whatever it reads
         archive = DATA_DIR / "MNIST" / "raw" / name
         files[archive.stem] = unpack(archive, md5)
     try:
@@ -138,6 +139,7 @@ def batch_loader(
     else:
         order = RandomSampler(dataset, generator=generator)
     batches = BatchSampler(order, batch_size, drop_last=False)
+    # The generator is for the loader too, which would draw from the global one, as dropout does.
     return DataLoader(dataset, sampler=batches, batch_size=None, generator=generator)
 
 
@@ -155,6 +157,7 @@ def make_loaders(
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    batch_size = int(batch_size)  # PyTorch takes no integers of numpy's
     mnist = load_mnist(train=True)
     is_fraction = isinstance(validation_fraction, Real) and 0 < validation_fraction < 1
     num_val = round(validation_fraction * len(mnist)) if is_fraction else 0
@@ -172,9 +175,9 @@ def make_loaders(
     test_mnist = load_mnist(train=False)
     test_set = to_dataset(test_mnist.data, test_mnist.targets, device)
     return (
-        batch_loader(train_set, int(batch_size), generator),
-        batch_loader(val_set, int(batch_size)),
-        batch_loader(test_set, int(batch_size)),
+        batch_loader(train_set, batch_size, generator),
+        batch_loader(val_set, batch_size),
+        batch_loader(test_set, batch_size),
     )
 
 
@@ -208,9 +211,9 @@ def distort(
     """Turn, scale and shift each image of a batch (N, 1, 28, 28) at random, in its own way.
 
     Args:
-        angle: at most, in degrees.
-        scale: at most, by a factor between e^-scale and e^scale along each axis.
-        shift: at most, in pixels along each axis.
+        angle: the largest, in degrees.
+        scale: the largest, as factors between e^-scale and e^scale along each axis.
+        shift: the largest, in pixels along each axis.
         generator: of random numbers; without one, ``torch.manual_seed`` decides.
     """
     n = len(images)  # (N, 1, 28, 28)
@@ -257,7 +260,7 @@ class Network(nn.Module):
 
 
 def check_images(images: Tensor) -> None:
-    """Raise a ValueError if these can be no network's images, however they were normalised."""
+    """Raise a ValueError for nan, infinity and raw pixels, which no recipe feeds to a network."""
     if not images.isfinite().all():
         raise ValueError("images must be finite: there is nan or infinity among these")
     if images.max() > 1 and (images == images.round()).all():
@@ -276,7 +279,7 @@ def check_labels(labels: Tensor) -> None:
         )
 
 
-@torch.no_grad()
+@torch.no_grad()  # and not inference_mode: what is returned may be trained with
 def evaluate(
     model: nn.Module, loader: Iterable, loss_fn: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[float, Tensor, Tensor]:
@@ -287,7 +290,7 @@ def evaluate(
 
     Returns:
         The mean of ``loss_fn`` over all images, and in the loader's order the predicted and the
-        true digits, two int64 tensors of shape (N,).
+        true digits, two integer tensors of shape (N,).
 
     Raises:
         ValueError: the loader is empty, images are not finite or raw pixels, there is not one label
@@ -356,7 +359,7 @@ def save_checkpoint(model: nn.Module, path: Path | str, **more) -> None:
 
     Raises:
         ValueError: ``load_checkpoint`` would refuse it: weights that are not finite, or those of a
-            wrapped network, or something in ``more`` that is no tensor, number, text, list or dict.
+            wrapped network, or something in ``more`` that could run code when it is loaded.
         OSError: the file can't be written. It names the path; what was there before stays.
     """
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
@@ -370,8 +373,8 @@ def save_checkpoint(model: nn.Module, path: Path | str, **more) -> None:
 
 
 def write_whole(content: bytes, path: Path | str) -> None:
-    """Write a file as ``save_checkpoint`` does: all of it or nothing. Raises what that raises."""
-    path = Path(path).resolve()  # follow a link: it would be replaced itself
+    """Write a file as ``save_checkpoint`` does: all of it, or nothing and an OSError."""
+    path = Path(path).resolve()  # of a link its target: the link itself would be replaced
     unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -393,13 +396,13 @@ def write_whole(content: bytes, path: Path | str) -> None:
 
 
 def may_be_written(path: Path) -> bool:
-    """Tell what the file's permissions say, which root would overrule."""
-    some_may_write = path.stat().st_mode & 0o222
-    return bool(some_may_write) and os.access(path, os.W_OK)
+    """Tell whether the file's permissions allow it, also to root, whom nothing else stops."""
+    somebody_may = path.stat().st_mode & 0o222 != 0
+    return somebody_may and os.access(path, os.W_OK)
 
 
 def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
-    """Load weights that ``save_checkpoint`` wrote into ``model``, after they were verified.
+    """Load into ``model`` the weights that ``save_checkpoint`` wrote, once they are verified.
 
     Returns:
         What was saved beside the weights, or None if they were saved alone.
@@ -409,8 +412,8 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
         ValueError: it names the file, its fault and the remedy. The model stays as it was.
     """
     remedy = (
-        "Make one (notebooks 03, 06 and 08), or get those that ship: `git restore '*.pth'` in the "
-        "top folder of the repository."
+        "Make it anew or, if it ships, get it back by `git restore '*.pth'` in the top folder of "
+        "the repository. TROUBLESHOOTING.md says more."
     )
     path = Path(path)
     if not path.is_file():
@@ -419,8 +422,7 @@ def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
         weights, more = read_checkpoint(model, path.read_bytes())
     except ValueError as error:
         raise ValueError(
-            f"{path} is damaged, or no checkpoint of this network: {error}. {remedy} "
-            "TROUBLESHOOTING.md says more."
+            f"{path} is damaged, or no checkpoint of this network: {error}. {remedy}"
         ) from None
     model.load_state_dict(weights)
     return more
@@ -436,15 +438,15 @@ def read_checkpoint(model: nn.Module, content: bytes) -> tuple[dict, dict | None
         loaded = torch.load(verified_archive(content), map_location="cpu", weights_only=True)
         weights, more = split_checkpoint(loaded)
         check_weights(model, weights)
+        return weights, more
     except pickle.UnpicklingError:  # its text advises to load unsafely
         fault = "it holds other things than tensors, numbers and text, and these could run code"
+        raise ValueError(fault) from None
     except Exception as error:  # zipfile and PyTorch raise many kinds
         fault = str(error).rstrip(". ")
         if not content.startswith(b"PK"):  # as every zip archive does
             fault += f"; it starts with {content[:30]}"  # enough to see what it is
-    else:
-        return weights, more
-    raise ValueError(fault)
+        raise ValueError(fault) from None
 
 
 def verified_archive(content: bytes) -> io.BytesIO:
@@ -473,8 +475,9 @@ def check_weights(model: nn.Module, weights) -> None:
     """Raise an error that says what is wrong, unless the weights fit the model and are finite."""
     if not isinstance(weights, dict):
         raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
-    if any(str(name).startswith(("module.", "_orig_mod.")) for name in weights):
-        raise ValueError("the network was wrapped (DataParallel, compile): save the inner one")
+    for wrapper, prefix in ("DataParallel", "module."), ("compile", "_orig_mod."):
+        if weights and all(str(name).startswith(prefix) for name in weights):
+            raise ValueError(f"the network was wrapped by {wrapper}: save the inner one")
     trial = copy.deepcopy(model)  # the model itself stays as it is until all is well
     trial.load_state_dict(weights)  # PyTorch names what doesn't fit
     for name, tensor in trial.state_dict().items():
@@ -488,7 +491,7 @@ def check_weights(model: nn.Module, weights) -> None:
 
 
 def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.Axes]:
-    """Show images (N, 1, 28, 28) as ink on paper in a grid, each under its title."""
+    """Draw images (N, 1, 28, 28) as ink on paper in a grid, each under its title."""
     rows = math.ceil(len(images) / columns)
     # In inches: one for each image, and a quarter for its title.
     figure = plt.figure(figsize=(columns, 1.25 * rows), layout="constrained")

@@ -53,7 +53,6 @@ def load_pen_digits() -> list[PenDigit]:
         strokes = []
         for pen_down in re.findall(r"\.PEN_DOWN(.*?)\.PEN_UP", segment, re.DOTALL):
             points = re.findall(r"^\s*(-?\d+)\s+(-?\d+)\s*$", pen_down, re.MULTILINE)
-            if points:
-                strokes.append(np.array(points, float) * (1, -1))
+            strokes.append(np.array(points, float) * (1, -1))
         digits.append(PenDigit(int(label), int(writer), strokes))
     return digits

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.distributed import run as distributed_run
 
 import mnist_helpers
 from mnist_helpers import Network, load_mnist, save_checkpoint
@@ -134,10 +133,12 @@ def torchrun(output: Path, arguments: list[str]) -> None:
 
     This one is the leader of a process group, so that nothing it has started outlives the test.
     """
+    from torch.distributed import run  # takes a second, and only a slow test needs it
+
     os.setsid()
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     # Workers that are started anew must not read from the store where to find the old ones.
     os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
     set_forkserver_preload(["mnist_helpers"])
-    distributed_run.main(["--run-path", "--start-method=forkserver", *arguments])
+    run.main(["--run-path", "--start-method=forkserver", *arguments])

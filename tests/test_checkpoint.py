@@ -142,14 +142,14 @@ CHECKPOINT_FAULTS = {  # fault: (file, what the user reads)
     "HTML page": (lambda: b"<!DOCTYPE html><html>Not found</html>", "starts with b'<!DOCTYPE html"),
     "pickle": (lambda: pickle.dumps({"a": 1}), "not a zip file.*starts with"),
     "format before PyTorch 1.6": (old_format, r"not a zip file.*starts with b'\\x80\\x02"),
-    "other archive": (zip_of_text, "no checkpoint of this network"),
+    "other archive": (zip_of_text, "constants.pkl|data.pkl|archive"),
     "whole model": (lambda: checkpoint_of(Network()), "could run code"),
     "list": (lambda: checkpoint_of([torch.zeros(2)]), "a list in place of a dict of weights"),
     "tensor": (lambda: checkpoint_of(torch.zeros(2)), "a Tensor in place of a dict of weights"),
     "list beside more": (lambda: checkpoint_of({"model": [1]}), "a list in place of a dict"),
     "dict of numbers": (lambda: checkpoint_of({"hidden1.weight": 1}), "hidden1.weight"),
-    "of a DataParallel": (lambda: wrapped("module."), "was wrapped .DataParallel"),
-    "of a compiled model": (lambda: wrapped("_orig_mod."), "was wrapped .*compile"),
+    "of a DataParallel": (lambda: wrapped("module."), "was wrapped by DataParallel"),
+    "of a compiled model": (lambda: wrapped("_orig_mod."), "was wrapped by compile"),
     "missing layer": (without_a_layer, 'Missing.*"output.bias"'),
     "another layer": (lambda: changed(extra=torch.zeros(2)), 'Unexpected.*"extra"'),
     "other shape": (
@@ -181,14 +181,14 @@ def test_a_bad_checkpoint_is_named_and_the_model_untouched(fault, tmp_path):
     with pytest.raises(ValueError, match=f"(?s){what_is_said}") as error:
         load_checkpoint(model, path)
     message = str(error.value)
-    assert str(path) in message and "notebooks 03" in message
+    assert str(path) in message and "git restore '*.pth'" in message
     shown = "".join(str(e) for e in (error.value, error.value.__cause__, error.value.__context__))
     assert "weights_only" not in shown, "never advise to load unsafely"
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match="notebooks 03"):
+    with pytest.raises(FileNotFoundError, match="git restore"):
         load_checkpoint(Network(), tmp_path / "none.pth")
 
 
@@ -359,8 +359,8 @@ def with_a_nan():
 
 UNLOADABLE = {  # what: (model, more, what the user reads)
     "nan": (with_a_nan, {}, "output.bias must be finite"),
-    "compiled": (lambda: torch.compile(Network()), {}, "was wrapped .*compile"),
-    "DataParallel": (lambda: nn.DataParallel(Network()), {}, "was wrapped .DataParallel"),
+    "compiled": (lambda: torch.compile(Network()), {}, "was wrapped by compile"),
+    "DataParallel": (lambda: nn.DataParallel(Network()), {}, "was wrapped by DataParallel"),
     "a number of numpy's": (Network, {"best": np.float64(0.5)}, "could run code"),
     "a path": (Network, {"folder": Path("here")}, "could run code"),
 }
@@ -376,6 +376,14 @@ def test_what_load_checkpoint_would_refuse_is_not_saved(tmp_path, what):
         save_checkpoint(make_model(), path, **more)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def test_a_network_whose_parts_have_such_names_is_saved_and_loaded(tmp_path):
+    """Such as the running average of a network's weights, beside which stands a counter."""
+    averaged, other = (torch.optim.swa_utils.AveragedModel(Network()) for _ in range(2))
+    save_checkpoint(averaged, tmp_path / "averaged.pth")
+    load_checkpoint(other, tmp_path / "averaged.pth")
+    assert torch.equal(averaged.module.output.bias, other.module.output.bias)
 
 
 def test_a_write_protected_file_stays_for_root_too(tmp_path):

@@ -150,7 +150,7 @@ def test_the_data_sets_work_in_any_loader(loaders):
     + [{"validation_fraction": f} for f in (1e-6, 0.999999)],  # one of the sets would be empty
     ids=str,
 )
-def test_a_setting_out_of_range_is_named(setting):
+def test_a_setting_out_of_range_is_named(load_once, setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"{name} must"):
         make_loaders(**setting)

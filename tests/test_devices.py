@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from mnist_helpers import Network, accuracy_by_digit, distort, evaluate, pick_device
 
-SOURCES = {path.name: path.read_text(encoding="utf-8") for path in ROOT.rglob("handwriting/*.py")}
-SOURCES["mnist_helpers.py"] = (ROOT / "mnist_helpers.py").read_text(encoding="utf-8")
+MODULES = [ROOT / "mnist_helpers.py", *ROOT.glob("handwriting/*.py"), *ROOT.glob("notebooks/*.py")]
+SOURCES = {path.name: path.read_text(encoding="utf-8") for path in MODULES}
 for path in find_notebooks():  # with the solutions, which are Markdown
     SOURCES[path.name] = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells)
 
@@ -86,4 +86,4 @@ def test_training_and_evaluation_compute_no_float64(loaders):
         optimizer.step()
         _, predicted, true = evaluate(model, [(images, labels)], nn.NLLLoss())
         correct, total = accuracy_by_digit(predicted, true)
-        assert (correct / total).isfinite().any()
+        assert (correct / total).shape == (10,)

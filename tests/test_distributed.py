@@ -21,7 +21,7 @@ import mnist_helpers
 from mnist_helpers import ROOT, Network, evaluate, load_checkpoint, make_loaders, save_checkpoint
 
 LABELS = torch.tensor([0, 1, 2])
-TWO_EPOCHS = ["--num-epochs=2", "--num-images=3200", "--batch-size=64"]  # of 50 steps each
+TWO_EPOCHS = ["--num-epochs=2", "--num-images=6400", "--batch-size=64"]  # of 100 steps each
 
 
 def free_port():
@@ -58,7 +58,7 @@ def saved_in(folder):
 
 @pytest.fixture(scope="module")
 def expected():
-    """The same two epochs written as a plain loop: losses of the 100 steps, validation losses."""
+    """The same two epochs written as a plain loop: losses of the 200 steps, validation losses."""
     train_loader, val_loader, _ = make_loaders()
     images, labels = train_loader.dataset.tensors
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def expected():
     model.dropout.p = 0
     optimizer, losses, val_losses = torch.optim.Adam(model.parameters(), lr=0.001), [], []
     for epoch in (1, 2):
-        order = torch.randperm(3_200, generator=torch.Generator().manual_seed(epoch))
+        order = torch.randperm(6_400, generator=torch.Generator().manual_seed(epoch))
         for batch in order.split(64):
             loss = loss_fn(model(images[batch]), labels[batch])
             optimizer.zero_grad()
@@ -80,7 +80,7 @@ def expected():
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_path, world_size):
     losses, val_losses, _, last = train(tmp_path, world_size, "--dropout=0")
-    assert len(losses) == 100 and losses[0] > 2
+    assert len(losses) == 200 and losses[0] > 2
     assert losses == pytest.approx(expected[0], rel=1e-4)
     assert val_losses == pytest.approx(expected[1], rel=1e-4)
     # What is saved is what was trained: it has the loss of the last epoch.
@@ -93,7 +93,7 @@ def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_
 def test_a_worker_killed_at_a_random_step_changes_no_loss(tmp_path):
     """With dropout, so that the optimizer's and the random numbers' states count as well."""
     undisturbed = train(tmp_path / "undisturbed", 2)
-    victim, step = random.choice("01"), random.randint(51, 100)  # in the second epoch
+    victim, step = random.choice("01"), random.randint(101, 200)  # in the second epoch
     arguments = ["--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     arguments += [f"{ROOT}/tests/kill_worker_once.py", f"{tmp_path}/flag", victim, str(step)]
     arguments += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path}/killed"]
@@ -123,8 +123,8 @@ def test_each_epoch_is_another_one_and_the_best_weights_stay(tmp_path):
     save_checkpoint(last, tmp_path / "training.pth", **saved)
     before = (tmp_path / "best.pth").read_bytes()
     more_losses, more_val_losses, _, _ = train(tmp_path, 1, "--num-epochs=3")
-    assert more_losses[:100] == losses and len(more_losses) == 150
-    assert len(more_val_losses) == 3 and max(more_losses[100:]) < losses[0] / 2
+    assert more_losses[:200] == losses and len(more_losses) == 300
+    assert len(more_val_losses) == 3 and max(more_losses[200:]) < losses[0] / 2
     assert (tmp_path / "best.pth").read_bytes() == before
 
 

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-import write_pages
 from suite import find_notebooks
 
 from mnist_helpers import ROOT
@@ -16,7 +15,14 @@ FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def write_pages():
+    import write_pages  # nbconvert takes two seconds, in each process that collects these tests
+
+    return write_pages
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_pages):
     folder = tmp_path_factory.mktemp("executed")
     for path in NOTEBOOKS:
         shutil.copy(path, folder)
@@ -109,7 +115,7 @@ def test_the_index_says_what_each_notebook_answers(pages):
     assert pages["index.html"].texts["p"].endswith("".join(questions))
 
 
-def test_notebooks_of_the_readers_own_get_pages_too(tmp_path):
+def test_notebooks_of_the_readers_own_get_pages_too(tmp_path, write_pages):
     cells = [
         nbformat.v4.new_markdown_cell(
             "# Mine & yours\n\n$a < b$, [see there](other_notebook.ipynb)"

@@ -42,6 +42,7 @@ def training(tmp_path):
     helper = types.SimpleNamespace(
         evaluate=evaluate,
         save_checkpoint=save_checkpoint,
+        CHECKPOINT_DIR=tmp_path,
         CHECKPOINT_PATH=tmp_path / "weights.pth",
     )
     return {
