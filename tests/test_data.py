@@ -56,10 +56,13 @@ def test_the_archives_readme_states_their_sizes_and_checksums():
 # The loaders --------------------------------------------------------------------------------------
 
 
+load_each_part_once = cache(load_mnist)
+
+
 @pytest.fixture
 def load_once(monkeypatch):
-    """Have make_loaders load each part once in a test that calls it several times."""
-    monkeypatch.setattr(mnist_helpers, "load_mnist", cache(load_mnist))
+    """Have make_loaders load each part once for all tests that call it."""
+    monkeypatch.setattr(mnist_helpers, "load_mnist", load_each_part_once)
 
 
 def rows(images, labels):
