@@ -9,7 +9,7 @@ BIN       := .venv/bin
 # a build of PyTorch doesn't need stays out.
 INSTALL   := $(BIN)/uv pip install --python $(BIN)/python --constraint requirements.lock \
              $(TORCH_BACKEND:%=--torch-backend=%)
-NOTEBOOKS := $(shell $(PYTHON) tools/suite.py)
+NOTEBOOKS := $(shell "$(PYTHON)" tools/suite.py)
 EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
              --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False \
              --ExecutePreprocessor.store_widget_state=False
@@ -107,14 +107,16 @@ lock: .venv/bin/uv
 	    --custom-compile-command 'make lock' --output-file requirements.lock \
 	    requirements.txt tests/browser_requirements.txt
 
+# Compiled once, here: PyTorch's modules take seconds, which the first of all kernels would wait, and
+# each of them where Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE).
 .venv/ready: requirements.txt requirements.lock | .venv/bin/uv
 	@echo 'Setting up .venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
 	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
-	$(INSTALL) --requirement requirements.txt
+	$(INSTALL) --compile-bytecode --requirement requirements.txt
 	@touch $@
 
 .venv/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "These notebooks need Python 3.10 or later: call make with PYTHON=python3.12, say.")'
-	$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "These notebooks need Python 3.10 or later: call make with PYTHON=python3.12, say.")'
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install uv
