@@ -107,8 +107,8 @@ lock: .venv/bin/uv
 	    --custom-compile-command 'make lock' --output-file requirements.lock \
 	    requirements.txt tests/browser_requirements.txt
 
-# Compiled once, here: PyTorch's modules take seconds, which the first of all kernels would wait, and
-# each of them where Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE).
+# Modules are compiled here, once. Else the first kernel that imports PyTorch waits for that, and where
+# Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE) every kernel does, four seconds.
 .venv/ready: requirements.txt requirements.lock | .venv/bin/uv
 	@echo 'Setting up .venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
 	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'

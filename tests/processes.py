@@ -133,7 +133,7 @@ def torchrun(output: Path, arguments: list[str]) -> None:
 
     This one is the leader of a process group, so that nothing it has started outlives the test.
     """
-    from torch.distributed import run  # takes a second, and only a slow test needs it
+    from torch.distributed import run  # only a slow test needs it
 
     os.setsid()
     for stream in (sys.stdout, sys.stderr):

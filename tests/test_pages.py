@@ -16,7 +16,7 @@ FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def write_pages():
-    import write_pages  # nbconvert takes two seconds, in each process that collects these tests
+    import write_pages  # here, as nbconvert takes long and not every process needs it
 
     return write_pages
 
