@@ -263,7 +263,7 @@ def check_images(images: Tensor) -> None:
     """Raise a ValueError for nan, infinity and raw pixels, which no recipe feeds to a network."""
     if not images.isfinite().all():
         raise ValueError("images must be finite: there is nan or infinity among these")
-    if images.max() > 1 and (images == images.round()).all():
+    if (images > 1).any() and (images == images.round()).all():
         raise ValueError(
             f"images are whole numbers up to {images.max():g}, as raw pixels are: divide by 255?"
         )
@@ -313,7 +313,7 @@ def evaluate(
     finally:
         for module, mode in was_training.items():  # some may have been set to eval() before
             module.training = mode
-    if not labels_of_batches:
+    if sum(map(len, labels_of_batches)) == 0:
         raise ValueError("the loader holds no images: there is nothing to evaluate")
     log_probs = torch.cat(log_probs_of_batches)  # (N, 10)
     labels = torch.cat(labels_of_batches)  # (N,)

@@ -96,9 +96,10 @@ def test_what_evaluate_returns_can_be_trained_with():
     assert torch.equal(weights.grad, predicted.float())
 
 
-def test_an_empty_loader_is_named():
+@pytest.mark.parametrize("loader", [[], [(IMAGES[:0], LABELS[:0])]], ids=["no batch", "no image"])
+def test_an_empty_loader_is_named(loader):
     with pytest.raises(ValueError, match="no images"):
-        evaluate(Network(), DataLoader(TensorDataset(IMAGES[:0], LABELS[:0])), nn.NLLLoss())
+        evaluate(Network(), loader, nn.NLLLoss())
 
 
 BYTES = (IMAGES * 255).byte()
