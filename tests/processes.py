@@ -68,11 +68,16 @@ def load_as_nobody(folder: Path) -> None:
 # Checkpoints --------------------------------------------------------------------------------------
 
 
-def save_often(path: Path, value: float, times: int) -> None:
-    """Save a network whose weights all have this value."""
+def constant_network(value: float) -> Network:
+    """Return a network whose weights all have this value."""
     model = Network()
     for parameter in model.parameters():
         nn.init.constant_(parameter, value)
+    return model
+
+
+def save_often(path: Path, value: float, times: int) -> None:
+    model = constant_network(value)
     for _ in range(times):
         save_checkpoint(model, path)
 

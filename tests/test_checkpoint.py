@@ -78,14 +78,6 @@ def test_threads_that_save_to_one_path_do_not_disturb_each_other(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
 
 
-def constant(value):
-    """A network whose weights are all the same."""
-    model = Network()
-    for parameter in model.parameters():
-        nn.init.constant_(parameter, value)
-    return model
-
-
 # Bad files ----------------------------------------------------------------------------------------
 
 
@@ -275,7 +267,7 @@ def test_no_bit_flipped_in_the_headers_of_a_checkpoint_is_silent(check_corruptio
 def test_a_kill_at_any_step_of_saving_leaves_a_whole_checkpoint(tmp_path, step):
     """Until the new file is in its place, the old one is there."""
     path = tmp_path / "weights.pth"
-    save_checkpoint(constant(0), path)
+    save_checkpoint(processes.constant_network(0), path)
     saving = processes.start(processes.save_and_be_killed, path, step)
     saving.join(timeout=60)
     assert saving.exitcode == -signal.SIGKILL
@@ -287,7 +279,7 @@ def test_a_kill_at_any_step_of_saving_leaves_a_whole_checkpoint(tmp_path, step):
 
 def test_processes_that_save_to_one_path_and_one_that_loads_see_whole_files_only(tmp_path):
     path = tmp_path / "weights.pth"
-    save_checkpoint(constant(0), path)
+    save_checkpoint(processes.constant_network(0), path)
     saving = [processes.start(processes.save_often, path, value, 20) for value in (0, 1)]
     model = Network()
     loads = 0

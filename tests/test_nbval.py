@@ -1,6 +1,7 @@
 """nbval with this project's settings: a kernel that dies or hangs fails in bounded time."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,9 @@ def test_kernels_have_one_thread_and_a_checkpoint_folder_of_the_tests(tmp_path):
 def test_a_kernel_that_dies_or_hangs_fails_in_bounded_time_and_names_the_cell(tmp_path, source):
     cells = [nbformat.v4.new_code_cell(source, execution_count=1)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "broken.ipynb")
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (timeout,) = re.findall(r"--nbval-cell-timeout=(\d+)", pyproject)
+    assert int(timeout) <= 300  # tried here with another one
     start = time.perf_counter()
     result = nbval(tmp_path, "--nbval-cell-timeout=3")
     assert result.returncode == 1 and "broken.ipynb::Cell 0" in result.stdout

@@ -121,7 +121,7 @@ def test_every_figure_shows_something(notebook):
 
 
 def test_every_figure_has_a_text_of_its_own_for_those_who_cannot_see_it(notebook):
-    """nbconvert puts what is called alt in a cell's metadata in the place of its figures."""
+    """In the pages, tools/write_pages.py puts it in the figure's place."""
     texts = []
     for cell in code_cells(notebook):
         has_figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
