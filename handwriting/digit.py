@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from skimage import filters, measure, morphology
 from torch import Tensor
 
@@ -60,13 +60,24 @@ def load_grey(picture, side: int) -> np.ndarray:
         FileNotFoundError: there is no file of this path.
         ValueError: the file or the array is no picture.
     """
+    grey, _ = load_picture(picture, side)
+    return grey
+
+
+def load_picture(picture, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return what ``load_grey`` does, and the height and width of the picture as it was given.
+
+    A photo that its EXIF data turn counts as turned, as it is shown.
+    """
+    size = None
     if isinstance(picture, str | os.PathLike):
-        picture = open_picture(Path(picture).read_bytes(), side, name=str(picture))
+        picture, size = open_picture(Path(picture).read_bytes(), side, name=str(picture))
     elif hasattr(picture, "read"):
-        picture = open_picture(picture.read(), side, name="the open file")
+        picture, size = open_picture(picture.read(), side, name="the open file")
     elif isinstance(picture, Tensor):
         picture = picture.detach().cpu()  # numpy takes no other tensors
     if isinstance(picture, Image.Image):
+        size = size or upright_size(picture)
         picture = reduce_picture(picture, side)
     pixels = np.squeeze(np.asarray(picture, dtype=np.float32))
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -82,17 +93,22 @@ def load_grey(picture, side: int) -> np.ndarray:
             f"a picture has finite pixels of shape (H, W), (H, W, 3) or (H, W, 4), {MIN_SIDE} × "
             f"{MIN_SIDE} or more; this one has shape {pixels.shape}"
         )
-    return rescale(grey, min(1, side / max(grey.shape)))
+    return rescale(grey, min(1, side / max(grey.shape))), size or grey.shape
 
 
-def open_picture(content: bytes, side: int, name: str) -> Image.Image:
-    """Read all of a picture file; a ValueError names one that is damaged or no picture."""
+def open_picture(content: bytes, side: int, name: str) -> tuple[Image.Image, tuple[int, int]]:
+    """Read a picture file, and what ``upright_size`` says of all of it.
+
+    A ValueError names one that is damaged or no picture.
+    """
     try:
         picture = Image.open(io.BytesIO(content))
+        size = upright_size(picture)
         smaller = [max(MIN_SIDE, side * length // max(picture.size)) for length in picture.size]
         picture.draft(None, smaller)  # a large JPEG is read at a half of its size, or less
         picture.load()
-        return ImageOps.exif_transpose(picture)  # here, so that a fault in EXIF names the file too
+        # Here, so that a fault in EXIF names the file too.
+        return ImageOps.exif_transpose(picture), size
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name} can't be read: it is no picture that Pillow knows. Phones often take HEIC, "
@@ -100,6 +116,13 @@ def open_picture(content: bytes, side: int, name: str) -> Image.Image:
         ) from error
     except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"{name} can't be read: save it as JPEG or PNG ({error})") from error
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Return height and width of a picture when it is turned as its EXIF data say."""
+    width, height = picture.size
+    lies_on_its_side = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return (width, height) if lies_on_its_side else (height, width)
 
 
 def reduce_picture(picture: Image.Image, side: int) -> Image.Image:
