@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_helpers import DATA_DIR, unpack
+from mnist_helpers import DATA_DIR, make_loaders, unpack
 
 SEMEION = DATA_DIR / "semeion" / "semeion.data.gz"
 SEMEION_MD5 = "3ed9f6f308156ce0b3936fa834a8873c"
@@ -56,3 +56,35 @@ def load_pen_digits() -> list[PenDigit]:
             strokes.append(np.array(points, float) * (1, -1))
         digits.append(PenDigit(int(label), int(writer), strokes))
     return digits
+
+
+class Hands(NamedTuple):
+    """Digits to compose pages of: images of MNIST, and the pen digits of some writers."""
+
+    images: np.ndarray  # uint8, (N, 28, 28)
+    labels: np.ndarray  # (N,)
+    writers: dict[int, list[PenDigit]]
+
+
+def load_hands() -> tuple[Hands, Hands]:
+    """Return hands to learn from, and others to measure with.
+
+    The first are the 48,000 training images of MNIST and 20 of the pen digits' writers, the second
+    the 12,000 validation images and the other ten writers.
+
+    Raises:
+        RuntimeError: an archive is missing or damaged.
+    """
+    writers: dict[int, list[PenDigit]] = {}
+    for digit in load_pen_digits():
+        writers.setdefault(digit.writer, []).append(digit)
+    numbers = sorted(writers)
+    to_measure = numbers[2::3]  # every third
+    to_learn = [number for number in numbers if number not in to_measure]
+    train_loader, val_loader, _ = make_loaders(seed=0)
+    hands = []
+    for loader, some in (train_loader, to_learn), (val_loader, to_measure):
+        images, labels = loader.dataset.tensors
+        pixels = (255 * images[:, 0]).round().to(torch.uint8)
+        hands.append(Hands(pixels.numpy(), labels.numpy(), {n: writers[n] for n in some}))
+    return tuple(hands)
