@@ -39,6 +39,7 @@ DATA_DIR = ROOT / "data"
 MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
 AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
 CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
+PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
 # What you train yourself. The environment variable is for whoever must not touch that: the tests,
 # and `make model`.
 CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))

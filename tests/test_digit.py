@@ -14,8 +14,8 @@ from PIL import Image
 
 from handwriting.composed import photograph, write_line
 from handwriting.data import load_semeion
-from handwriting.digit import as_in_mnist, cut_digits, prepare
-from handwriting.page import find_digits, name_digits, read_digits, thicken
+from handwriting.digit import cut_digits, prepare
+from handwriting.page import read_digits
 from mnist_helpers import AUGMENTED_PATH, Network, load_checkpoint, load_mnist
 
 MNIST = load_mnist(train=False)
@@ -83,19 +83,19 @@ def test_digits_pasted_anywhere_are_read_as_well_as_before(ink):
 
 
 @pytest.mark.slow
-def test_lines_are_cut_at_their_gaps():
-    """The lines that notebook 05 composes: ruled paper, uneven light, a slant and noise."""
+def test_lines_are_read_from_end_to_end():
+    """Lines as composed for notebook 05: ruled paper, uneven light, a slant and noise."""
     rng = np.random.default_rng(1)
     right = 0
     for _ in range(200):
         chosen = rng.integers(len(MNIST), size=rng.integers(1, 11))
         ink = write_line(MNIST.data[chosen].numpy(), rng)
         line = photograph(ink, rng)
-        page = find_digits(line)
-        if page.unread or [len(row) for row in page.rows] != [len(chosen)]:
+        rows = read_digits(line)
+        if [len(row) for row in rows] != [len(chosen)]:
             continue
-        # The right number of digits, and nearly each of them read: so they were cut where they end.
-        names = np.array([digit for digit, _ in name_digits(page.rows)[0]])
+        # The right number of digits, and nearly each of them read.
+        names = np.array([reading.digit for reading in rows[0]])
         right += np.mean(names == MNIST.targets[chosen].numpy()) >= 1 - 2 / len(chosen)
     assert right >= 0.97 * 200
 
@@ -224,21 +224,16 @@ def side_by_side(*indices):
 
 
 def test_a_line_is_read_from_left_to_right_with_each_digits_probability():
-    (answer,) = read_digits(side_by_side(0, 1, 2, 3))
-    assert [digit for digit, _ in answer] == MNIST.targets[:4].tolist()
-    (row,) = find_digits(side_by_side(0, 1, 2, 3)).rows
-    with torch.inference_mode():
-        images = torch.stack([as_in_mnist(thicken(digit.ink)) for digit in row])
-        expected = NETWORK(images).exp().amax(dim=1)
-    assert [p for _, p in answer] == pytest.approx(expected.tolist())
-    assert all(0.5 < p <= 1 for _, p in answer)
+    (row,) = read_digits(side_by_side(0, 1, 2, 3))
+    assert [reading.digit for reading in row] == MNIST.targets[:4].tolist()
+    assert all(0.5 < reading.probability <= 1 for reading in row)
 
 
 def test_hyphens_and_specks_between_the_digits_are_left_out():
     line = side_by_side(0, 1)
     line[100:108, 130:155] = 0  # a hyphen
     line[20:24, 20:24] = 0
-    assert [digit for digit, _ in read_digits(line)[0]] == MNIST.targets[:2].tolist()
+    assert [reading.digit for reading in read_digits(line)[0]] == MNIST.targets[:2].tolist()
 
 
 def test_specks_beside_a_digit_change_nothing():

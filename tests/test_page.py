@@ -1,36 +1,46 @@
 """Photos of whole pages: what ``read_digits`` makes of paper as people photograph it."""
 
+import io
+
 import numpy as np
 import pytest
+import torch
+from cells import source_of
 from PIL import Image
 from scipy import ndimage
 
-from handwriting import composed
-from handwriting.composed import DIFFICULTIES, READABLE, compose_page, draw_pen_digit, score_page
-from handwriting.data import load_pen_digits
+from handwriting import page as pages
+from handwriting.composed import (
+    DIFFICULTIES,
+    PIECE,
+    READABLE,
+    Page,
+    Piece,
+    Pieces,
+    add_scores,
+    compose_page,
+    compose_piece,
+    draw_pen_digit,
+    score_page,
+)
+from handwriting.data import load_hands, load_pen_digits
 from handwriting.page import (
-    Box,
-    Part,
-    cut_apart,
-    depth_below,
-    find_digits,
-    name_digits,
+    PageNetwork,
+    Reading,
+    even_out,
     plot_reading,
     read_digits,
     sort_into_rows,
-    thicken,
-    typical_height,
 )
-from mnist_helpers import load_mnist
+from mnist_helpers import PAGES_PATH
 
-MNIST = load_mnist(train=False)
-PENS = load_pen_digits()
-CLEAR_WRITER = 9  # one whose digits the shipped weights read well; what is tested is the paper
+TO_LEARN, TO_MEASURE = load_hands()
+CLEAR_WRITER = 9  # one whose digits are read well; what is tested is the paper
 
 
 def hand(labels):
     """One pen digit for each label, the first ones of a writer."""
-    own = [digit for digit in PENS if digit.writer == CLEAR_WRITER]
+    own = TO_MEASURE.writers[CLEAR_WRITER]
     return [next(digit for digit in own if digit.label == label) for label in labels]
 
 
@@ -43,9 +53,7 @@ def write(rows, pen=0.05, size=80, gap=1.4, rise=0.0):
         for place, digit in enumerate(hand(row)):
             ink = draw_pen_digit(digit, size, pen * size)
             left = step // 2 + place * step
-            top = (
-                size // 2 + number * 2 * size + size - ink.shape[0] + round(rise * left) + size // 2
-            )
+            top = (2 * number + 2) * size - ink.shape[0] + round(rise * left)
             page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return page
 
@@ -58,10 +66,8 @@ def photo_of(ink, light=0.8, noise=0.01, blur=0.7, paper=1.0, seed=0):
 
 
 def digits_of(picture):
-    return [[digit for digit, _ in row] for row in read_digits(picture)]
+    return [[reading.digit for reading in row] for row in read_digits(picture)]
 
-
-# Six photos that were refused, or misread without a word, before strokes were followed ------------
 
 TEN = list(range(10))
 
@@ -104,8 +110,47 @@ def shadow_across():
     return rows, photo_of(0.7 * ink, paper=1 - 0.45 * shadow)
 
 
+def beside_a_table():
+    rows = [[3, 5], [8, 0]]
+    grey = photo_of(0.7 * write(rows))
+    wood = 70 + 7 * np.random.default_rng(0).standard_normal(grey.shape)
+    grey[:, -25:] = wood[:, -25:]
+    return rows, grey
+
+
+def blackboard():
+    rows = [[3, 5, 8], [0, 2, 6]]
+    return rows, 255 - photo_of(0.5 * write(rows), light=0.7)
+
+
+def glare():
+    rows, picture = [[3, 5, 8], [0, 2, 6]], photo_of(0.4 * write([[3, 5, 8], [0, 2, 6]]), light=0.6)
+    down, right = np.indices(picture.shape)
+    spot = 90 * np.exp(-((down - 60) ** 2 + (right - 30) ** 2) / 20_000)
+    return rows, (picture + spot).clip(0, 255).astype(np.uint8)
+
+
+def table():
+    """Three columns, far apart: read row by row."""
+    rows = [[3, 5, 2], [0, 6, 7], [8, 2, 5]]
+    return rows, photo_of(0.7 * write(rows, gap=3.0))
+
+
+def hyphens_and_dots():
+    rows = [[3, 5, 8], [0, 2, 6]]
+    ink = write(rows, gap=1.8)
+    for left in (195, 340):
+        ink[200:206, left : left + 28] = 1
+        ink[360:370, left + 10 : left + 20] = 1
+    return rows, photo_of(0.7 * ink)
+
+
 @pytest.mark.parametrize(
-    "photo", [faint_ballpoint, dim_pencil, column, five_rows, squared_paper, shadow_across]
+    "photo",
+    [
+        *(faint_ballpoint, dim_pencil, column, five_rows, squared_paper, shadow_across),
+        *(beside_a_table, blackboard, glare, table, hyphens_and_dots),
+    ],
 )
 def test_real_paper_is_read_row_by_row(photo):
     rows, picture = photo()
@@ -116,127 +161,156 @@ def test_real_paper_is_read_row_by_row(photo):
     assert wrong <= sum(map(len, rows)) // 10
 
 
+@pytest.mark.parametrize("size", [20, 40, 110, 300])
+def test_digits_of_any_size_are_read_and_their_boxes_are_in_the_pictures_pixels(size):
+    rows = [[3, 5, 8], [0, 2, 6]]
+    picture = photo_of(0.8 * write(rows, size=size, pen=0.08), blur=0.5)
+    answer = read_digits(picture)
+    assert [[reading.digit for reading in row] for row in answer] == rows
+    for number, row in enumerate(answer):
+        for place, reading in enumerate(row):
+            top, left, bottom, _ = reading.box
+            step = round(1.4 * size)
+            assert abs(bottom - (2 * number + 2) * size) < 0.15 * size
+            assert abs(top - (2 * number + 1) * size) < 0.15 * size
+            assert abs(left - (step // 2 + place * step)) < 0.15 * size
+
+
+def test_boxes_are_in_the_pixels_of_a_large_photo_that_is_shown_upright(tmp_path):
+    rows = [[3, 5, 8]]
+    upright = Image.fromarray(photo_of(0.8 * write(rows, size=300, pen=0.08)))
+    small = read_digits(np.asarray(upright))
+    large = upright.resize([3 * side for side in upright.size])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter to the right
+    path = tmp_path / "turned.jpg"
+    large.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=90)
+    for picture in (path, Image.open(path), np.asarray(large)):
+        answer = read_digits(picture)
+        assert [[reading.digit for reading in row] for row in answer] == rows
+        for one, other in zip(answer[0], small[0], strict=True):
+            assert one.box == pytest.approx([3 * edge for edge in other.box], abs=60)
+
+
 # Composed pages -----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_of_composed_pages_nearly_all_are_read_and_nothing_is_lost_in_silence():
+def test_of_composed_pages_nearly_all_digits_are_read():
     scores = []
-    for seed in range(45):
+    for seed in range(48):
         difficulty = list(DIFFICULTIES.values())[seed % 3]
-        page = compose_page(difficulty, MNIST, PENS, np.random.default_rng(seed))
-        if page.contrast < READABLE:
-            continue
-        found = find_digits(page.photo)
-        if found.unread:
-            scores.append(score_page(page, [], None))
-            continue
-        factor = page.photo.shape[0] / found.grey.shape[0]
-        boxes = [[tuple(factor * x for x in digit.box) for digit in row] for row in found.rows]
-        names = [[name for name, _ in row] for row in name_digits(found.rows)]
-        scores.append(score_page(page, names, boxes))
+        page = compose_page(difficulty, TO_MEASURE, np.random.default_rng(seed))
+        if page.contrast >= READABLE:
+            scores.append(score_page(page, read_digits(page.photo)))
     assert len(scores) >= 40
-    assert sum(score.in_rows and score.lost == score.extra == 0 for score in scores) >= 0.93 * len(
-        scores
-    )
-    assert sum(score.lost for score in scores) == 0
-    answered = sum(score.digits - score.refused for score in scores)
-    assert sum(score.right for score in scores) >= 0.95 * answered
+    total = add_scores(scores)
+    assert total["right"] >= 0.98 * total["digits"]
+    assert total["lost"] + total["invented"] <= 0.01 * total["digits"]
+    assert total["whole"] >= 0.75 * len(scores)
 
 
-def test_a_score_counts_what_is_lost_misread_and_too_many():
+def test_a_score_counts_what_is_lost_misread_and_invented():
     places = [[(0, 0, 9, 9), (0, 20, 9, 29)], [(40, 0, 49, 9)]]
-    page = composed.Page(None, [[1, 2], [3]], places, 9.0)
-    answer = [[1, 7], [5]], [[(0, 0, 9, 9), (1, 20, 10, 29)], [(80, 0, 89, 9)]]
-    score = score_page(page, *answer)
-    assert score == (3, 0, 2, 1, 1, 1, True)
-    assert score_page(page, [], None).refused == 3
+    page = Page(None, [[1, 2], [3]], places, 9.0)
+    right = Reading(1, 0.5, (0, 0, 9, 9))
+    misread = Reading(7, 0.95, (1, 20, 10, 29))
+    invented = Reading(5, 0.9, (80, 0, 89, 9))
+    score = score_page(page, [[right, misread], [invented]])
+    assert score._asdict() == {
+        **{"digits": 3, "right": 1, "lost": 1, "invented": 1},
+        **{"wrong_and_sure": 2, "refused": 0, "whole": 0},
+    }
+    third = Reading(3, 0.99, (40, 0, 49, 9))
+    second = misread._replace(digit=2)
+    assert score_page(page, [[right, second], [third]]).whole == 1
+    assert score_page(page, [[right, second, third]]).whole == 0  # not in their rows
+    doubtful = score_page(page, [[right, misread._replace(probability=0.89)], [third]])
+    assert doubtful.wrong_and_sure == 0 and doubtful.right == 2
+    assert add_scores([score, doubtful])["digits"] == 6
 
 
-# Nothing is lost in silence -----------------------------------------------------------------------
+# From places to rows ------------------------------------------------------------------------------
 
 
-def test_a_digit_too_faint_to_read_is_an_error_that_says_where():
-    ink = 0.8 * write([[3, 5, 8]])
-    ink[:, 280:] *= 0.15  # the 8, at the right
-    picture = photo_of(ink, noise=0.006)
-    where = r"faint or broken.*6\d% of the way from the left.*plot_reading"
-    with pytest.raises(ValueError, match=where):
-        read_digits(picture)
+def test_larger_and_smaller_digits_are_none_at_a_size():
+    """So that the ring of a 6 is no 0 where the 6 itself is too large to be seen."""
+    picture = torch.tensor(photo_of(0.8 * write([[6, 6, 6]], size=120, pen=0.1)) / 255)
+    picture = picture[None, None].float()
+    network, longest = pages.load_network(), max(picture.shape)
+    with torch.inference_mode():
+        for size in (7, 25, 80, 120):  # pixels that the 6 has
+            found = pages.look(network, picture, round(longest * size / 120))
+            likely = found.probabilities[:, : pages.NONE].amax(dim=1) > 0.5
+            assert likely.sum() == (3 if size == 25 else 0), size
 
 
-def test_digits_that_hang_together_are_an_error_that_says_where():
-    ink = write([[3, 5, 8, 0, 2, 6]], gap=1.0)
-    columns = np.arange(60, 520)
-    wave = (120 + 20 * np.sin(columns / 12)).astype(int)  # through all of them, and not straight
-    for thickness in range(-4, 4):
-        ink[wave + thickness, columns] = 1
-    with pytest.raises(ValueError, match=r"hang together|too wide for one digit"):
-        read_digits(photo_of(0.8 * ink))
+def test_each_digit_is_read_once_though_several_sizes_show_it():
+    picture = photo_of(0.8 * write([[3, 5, 8]]))
+    grey = torch.tensor(picture / 255)[None, None].float()
+    with torch.inference_mode():
+        found, factors = pages.look_at_sizes(pages.load_network(), grey)
+    likely = found.where(found.probabilities[:, pages.NONE] < 0.5)
+    assert len(likely.boxes) >= 6  # each at two sizes or more
+    assert len(pages.best_of_each(likely, factors).boxes) == 3
 
 
-def touching(*indices):
-    """Test images of MNIST, enlarged and pushed together until they touch."""
-    parts = []
-    for index in indices:
-        ink = np.asarray(Image.fromarray(MNIST.data[index].numpy()).resize((112, 112))) > 100
-        columns = np.nonzero(ink.any(axis=0))[0]
-        parts.append(ink[:, columns[0] : columns[-1] + 1])
-    return np.hstack(parts)
+def candidates(*sized, digit=3, probability=0.98):
+    """Candidates of so many pixels at so many places, far from each other."""
+    boxes = [(0, 1000 * i, size, 1000 * i + size) for i, size in enumerate(sized)]
+    probabilities = torch.zeros(len(sized), 11)
+    probabilities[:, digit], probabilities[:, pages.NONE] = probability, 1 - probability
+    return pages.Candidates(probabilities, torch.tensor(boxes, dtype=torch.float32))
 
 
-def as_part(ink):
-    return Part(Box(0, 0, *ink.shape), ink)
+def together(*several):
+    return pages.Candidates(*(torch.cat(tensors) for tensors in zip(*several, strict=True)))
 
 
-def test_two_digits_that_touch_are_cut_where_both_are_read_with_confidence():
-    ink = touching(10, 25)  # two 0s
-    (row,) = name_digits([sorted(cut_apart(as_part(ink[8:104])), key=lambda part: part.box.left)])
-    assert [digit for digit, _ in row] == [0, 0]
+def test_a_few_large_digits_count_more_than_many_specks():
+    found = candidates(*[10] * 30, 100, 110, 90)
+    assert pages.of_typical_size(found).sizes.tolist() == [100, 110, 90]
 
 
-def test_a_wide_blot_is_not_cut():
-    assert cut_apart(as_part(np.ones((40, 100), bool))) == []
+def test_what_is_unsure_does_not_count_unless_all_is():
+    unsure, digits = candidates(900, probability=0.5), candidates(100, 110, 90)
+    assert pages.of_typical_size(together(unsure, digits)).sizes.tolist() == [100, 110, 90]
+    assert pages.of_typical_size(unsure).sizes.tolist() == [900]
 
 
-@pytest.mark.parametrize("table", ["left", "right", "top", "bottom"])
-def test_a_table_beside_the_page_is_left_out(table):
-    rows = [[3, 5], [8, 0]]
-    grey = photo_of(0.7 * write(rows))
-    wood = 70 + 7 * composed.smooth_noise(grey.shape, 4, np.random.default_rng(0))
-    at = {"left": np.s_[:, :25], "right": np.s_[:, -25:], "top": np.s_[:25], "bottom": np.s_[-25:]}
-    grey[at[table]] = wood.clip(0, 255)[at[table]]
-    assert [len(row) for row in digits_of(grey)] == [2, 2]
+AT_ONE_SIZE = torch.tensor([0.25])  # at which 100 pixels are 25
 
 
-def test_light_ink_is_read_and_a_bright_spot_makes_no_ink_light():
-    rows = [[3, 5, 8], [0, 2, 6]]
-    picture = photo_of(0.4 * write(rows), light=0.6)
-    assert digits_of(255 - picture) == digits_of(picture)
-    down, right = np.indices(picture.shape)
-    glare = 90 * np.exp(-((down - 60) ** 2 + (right - 30) ** 2) / 20_000)
-    assert digits_of((picture + glare).clip(0, 255).astype(np.uint8)) == digits_of(picture)
+def test_of_two_that_overlap_the_surer_stays():
+    sure, unsure = candidates(100), candidates(100, digit=8, probability=0.7)
+    unsure.boxes[:] += 20
+    kept = pages.best_of_each(together(unsure, sure), AT_ONE_SIZE)
+    assert torch.equal(kept.boxes, sure.boxes)
+    assert torch.equal(kept.probabilities, sure.probabilities)
+    inside = candidates(40, digit=0, probability=0.9)  # the ring of a 6
+    kept = pages.best_of_each(together(inside, sure), AT_ONE_SIZE)
+    assert torch.equal(kept.boxes, sure.boxes)
 
 
-def test_ink_is_as_deep_in_a_shadow_as_in_the_light():
-    grey = np.full((4, 4), 200.0)
-    grey[:, :2] /= 4
-    paper = grey.copy()
-    grey[1, 1] /= 2
-    grey[1, 2] /= 2
-    depth = depth_below(paper, grey)
-    assert depth[1, 2] == 0.5 and depth[1, 1] == pytest.approx(0.25)  # too dark to be paper
-    paper[:, :2] = grey[:, :2] = 120
-    grey[1, 1] /= 2
-    assert depth_below(paper, grey)[1, 1:3].tolist() == [0.5, 0.5]
+def test_two_that_hardly_overlap_both_stay():
+    beside = candidates(100)
+    beside.boxes[:, [1, 3]] += 80
+    kept = pages.best_of_each(together(candidates(100), beside), AT_ONE_SIZE)
+    assert len(kept.boxes) == 2
 
 
-# Rows ---------------------------------------------------------------------------------------------
+def test_a_probability_is_the_mean_of_all_sizes_at_which_a_digit_is_to_be_seen():
+    seen, again = candidates(100, probability=0.9), candidates(101, digit=8, probability=0.6)
+    two = pages.best_of_each(together(seen, again), torch.tensor([0.2, 0.3]))
+    assert two.probabilities[0, [3, 8, pages.NONE]].tolist() == pytest.approx([0.45, 0.3, 0.25])
+    # At a third size it has 35 pixels and isn't seen; at others it is too small or large.
+    three = pages.best_of_each(together(seen, again), torch.tensor([0.1, 0.2, 0.3, 0.35, 0.6]))
+    assert three.probabilities[0, [3, 8, pages.NONE]].tolist() == pytest.approx([0.3, 0.2, 0.5])
+    assert three.probabilities.sum().item() == pytest.approx(1)
 
 
-def boxes(*places, height=80):
-    ink = np.ones((height, 50), bool)
-    return [Part(Box(top, left, top + height, left + 50), ink) for top, left in places]
+def readings(*places, height=80):
+    return [Reading(0, 1.0, (top, left, top + height, left + 50)) for top, left in places]
 
 
 @pytest.mark.parametrize("slope", [-0.09, 0, 0.09])  # 5°
@@ -244,42 +318,168 @@ def test_rows_may_slope(slope):
     places = [
         (round(100 + 130 * row + slope * x), x) for row in range(3) for x in range(0, 800, 90)
     ]
-    rows = sort_into_rows(boxes(*places)[::-1])
+    rows = sort_into_rows(readings(*places)[::-1])
     assert [len(row) for row in rows] == [9, 9, 9]
     for row in rows:
-        assert [digit.box.left for digit in row] == list(range(0, 800, 90))
-    assert [row[0].box.top for row in rows] == [100, 230, 360]
+        assert [reading.box[1] for reading in row] == list(range(0, 800, 90))
+    assert [row[0].box[0] for row in rows] == [100, 230, 360]
+
+
+def test_rows_are_read_from_top_to_bottom_wherever_they_begin():
+    rows = sort_into_rows(readings((200, 0), (100, 150), (0, 300)))
+    assert [row[0].box[0] for row in rows] == [0, 100, 200]
 
 
 def test_a_small_digit_is_in_the_row_of_the_large_one_beside_it():
-    (row,) = sort_into_rows([*boxes((100, 0)), *boxes((140, 80), height=40)])
+    (row,) = sort_into_rows([*readings((100, 0)), *readings((140, 80), height=40)])
     assert len(row) == 2
 
 
-def test_specks_hardly_count_for_the_height_of_the_digits():
-    ink = np.zeros((300, 300), bool)
-    ink[20:100, 20:60] = ink[20:110, 100:140] = True
-    ink[200::8, ::8] = True
-    assert 80 <= typical_height(ink) <= 90
+# The network --------------------------------------------------------------------------------------
 
 
-def test_thin_strokes_are_made_as_wide_as_mnists_and_wide_ones_stay():
-    thin = draw_pen_digit(hand([5])[0], 100, 2) > 0.5
-    thicker = thicken(thin)
-    assert 2.5 * thin.sum() < thicker.sum() < 7 * thin.sum()
-    wide = draw_pen_digit(hand([5])[0], 100, 14) > 0.5
-    assert thicken(wide) is wide
+def test_each_place_gets_log_probabilities_and_four_distances():
+    network = PageNetwork().eval()
+    log_probs, distances = network(torch.rand(2, 1, 64, 96))
+    assert log_probs.shape == (2, 11, 16, 24) and distances.shape == (2, 4, 16, 24)
+    assert torch.allclose(log_probs.exp().sum(dim=1), torch.ones(2, 16, 24), atol=1e-5)
+
+
+def test_a_network_that_is_training_is_refused_and_reading_changes_none():
+    picture = photo_of(0.8 * write([[3, 5, 8]]))
+    with pytest.raises(ValueError, match=r"eval mode: call network.eval\(\)"):
+        read_digits(picture, PageNetwork())
+    before = {name: tensor.clone() for name, tensor in pages.load_network().state_dict().items()}
+    assert digits_of(picture) == digits_of(picture) == [[3, 5, 8]]
+    for name, tensor in pages.load_network().state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_evened_out_a_picture_does_not_depend_on_its_light():
+    piece = compose_piece(TO_LEARN, np.random.default_rng(3))
+    grey = torch.tensor(piece.photo / 255)[None, None].float()
+    even = even_out(grey)
+    assert torch.allclose(even_out(0.4 * grey + 0.2), even, atol=0.01)
+    assert torch.allclose(even_out(1 - grey), -even, atol=0.01)
+    faint = torch.rand(1, 1, 2 * PIECE, PIECE, generator=torch.Generator().manual_seed(0))
+    faint[:, :, PIECE:] *= 0.01  # bare paper beside a page full of ink
+    assert 0.5 < even_out(faint)[:, :, :PIECE].std() < 1.5
+    assert even_out(faint)[:, :, -PIECE // 4 :].std() < 0.1
+
+
+def test_the_weights_that_ship_are_a_small_plain_state_dict():
+    assert PAGES_PATH.stat().st_size < 1_500_000
+    weights = torch.load(PAGES_PATH)
+    assert {name: t.shape for name, t in weights.items()} == {
+        name: t.shape for name, t in PageNetwork().state_dict().items()
+    }
+
+
+# What it learns from ------------------------------------------------------------------------------
+
+
+def test_nobody_wrote_both_what_is_learned_and_what_is_measured(loaders):
+    assert len(TO_LEARN.writers) == 20 and len(TO_MEASURE.writers) == 10
+    assert not set(TO_LEARN.writers) & set(TO_MEASURE.writers)
+    assert sum(map(len, (TO_LEARN.images, TO_MEASURE.images))) == 60_000
+    for hands, loader in (TO_LEARN, loaders[0]), (TO_MEASURE, loaders[1]):
+        images, labels = loader.dataset.tensors
+        assert np.array_equal(hands.images, (255 * images[:, 0]).round().byte().numpy())
+        assert np.array_equal(hands.labels, labels.numpy())
+    num_digits = sum(len(own) for h in (TO_LEARN, TO_MEASURE) for own in h.writers.values())
+    assert num_digits == len(load_pen_digits())
+
+
+def test_a_piece_has_ink_where_it_has_a_digit():
+    """At least where the piece is bright enough: its boxes are darker, or lighter, than around."""
+    depths = []
+    for seed in range(60):
+        piece = compose_piece(TO_LEARN, np.random.default_rng(seed))
+        assert piece.photo.shape == (PIECE, PIECE) and piece.photo.dtype == np.uint8
+        even = even_out(torch.tensor(piece.photo / 255)[None, None].float())[0, 0].numpy()
+        for top, left, bottom, right in piece.boxes:
+            inside = even[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+            if inside.size > 50:
+                depths.append(np.abs(inside).mean() > np.abs(even).mean())
+    assert len(depths) > 200 and np.mean(depths) > 0.8
+
+
+def test_pieces_depend_on_their_number_and_seed_alone():
+    some, again, others = Pieces(TO_LEARN, 5, 0), Pieces(TO_LEARN, 5, 0), Pieces(TO_LEARN, 5, 1)
+    assert len(some) == 5
+    assert np.array_equal(some[3].photo, again[3].photo) and some[3].boxes == again[3].boxes
+    assert not np.array_equal(some[3].photo, some[2].photo)
+    assert not np.array_equal(some[3].photo, others[3].photo)
+
+
+@pytest.fixture(scope="module")
+def targets_of():
+    from handwriting import composed
+
+    scope = {"np": np, "torch": torch, "composed": composed, "pages": pages}
+    scope |= {"SMALLEST": pages.SMALLEST, "LARGEST": pages.LARGEST}
+    exec(source_of("09", "def targets_of("), scope)
+    return scope["targets_of"]
+
+
+def piece_with(*boxes, label=7):
+    return Piece(np.zeros((PIECE, PIECE), np.uint8), [label] * len(boxes), list(boxes))
+
+
+def test_a_place_is_a_digits_near_its_centre_and_none_elsewhere(targets_of):
+    target, distances = targets_of(piece_with((40, 50, 70, 66)))  # centre: row 55, column 58
+    row, column = 14, 14  # the place at 56.5, 56.5
+    assert target[row, column] == 7
+    assert distances[:, row, column].tolist() == [16.5, 6.5, 13.5, 9.5]
+    assert target[0, 0] == pages.NONE and (target == 7).sum() < 10 < (target == -1).sum() < 60
+    assert (distances[:, target != 7] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "size, count", [(11, 0), (13, 0), (15, 1), (30, 1), (40, 1), (45, 0), (60, 0)]
+)
+def test_smaller_and_larger_digits_are_none(targets_of, size, count):
+    target, _ = targets_of(piece_with((40, 40, 40 + size, 40 + size // 2)))
+    assert ((target == 7).sum() > 0) == count
+    assert ((target == -1).sum() > 0) == (12 < size < 50)
+
+
+def test_places_near_a_digit_that_is_cut_off_are_left_out(targets_of):
+    target, _ = targets_of(piece_with((-10, 40, 20, 60)))
+    assert (target == 7).sum() == 0 and target[1, 12] == -1 and target[16, 16] == pages.NONE
+
+
+def test_of_two_digits_that_touch_each_has_its_own_places(targets_of):
+    piece = Piece(np.zeros((PIECE, PIECE), np.uint8), [3, 8], [(40, 40, 60, 52), (40, 51, 60, 63)])
+    target, _ = targets_of(piece)
+    assert target[12, 11] == 3 and target[12, 14] == 8
 
 
 # What was read is shown ---------------------------------------------------------------------------
 
 
-def test_what_was_read_is_shown_above_each_digit_and_what_was_not_has_a_question_mark():
+def test_what_was_read_is_shown_above_each_digit_and_what_is_unsure_has_a_question_mark():
     ink = 0.8 * write([[3, 5, 8]])
-    picture = photo_of(ink, noise=0.006)
+    ink[:, 280:] *= 0.12  # the 8, at the right
+    picture = photo_of(ink, noise=0.015)
+    (row,) = read_digits(picture)
     ax = plot_reading(picture)
-    names = [str(digit) for digit in digits_of(picture)[0]]
-    assert [text.get_text()[0] for text in ax.texts] == names and len(ax.patches) == 3
-    ink[:, 280:] *= 0.15
-    ax = plot_reading(photo_of(ink, noise=0.006))
-    assert ax.texts[-1].get_text() == "?" and len(ax.texts) == 3
+    texts = [text.get_text() for text in ax.texts]
+    expected = [f"{r.digit}" if r.probability >= 0.9 else f"{r.digit} ?" for r in row]
+    assert texts == expected and len(ax.patches) == len(row)
+    assert len({text.get_color() for text in ax.texts}) == len({text[1:] for text in texts})
+
+
+def test_a_picture_without_digits_is_an_error():
+    for picture in (np.full((200, 300), 255, np.uint8), photo_of(np.zeros((300, 200)))):
+        for read in (read_digits, plot_reading):
+            with pytest.raises(ValueError, match="no digit found"):
+                read(picture)
+
+
+def test_an_open_file_is_read_and_shown():
+    file = io.BytesIO()
+    Image.fromarray(photo_of(0.8 * write([[3, 5, 8]]))).save(file, "png")
+    for read in (read_digits, plot_reading):
+        file.seek(0)
+        assert read(file)
