@@ -1,4 +1,4 @@
-"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 10.
+"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 11.
 
     torchrun ... measure_step.py FILE
 

@@ -1,4 +1,4 @@
-"""Notebook 03's loop for one process, or for many that torchrun starts: notebook 10 explains it.
+"""Notebook 03's loop for one process, or for many that torchrun starts: notebook 11 explains it.
 
 What only several processes need is marked NEW.
 """

@@ -74,13 +74,14 @@ def code_of(source, name):
         ("02", "mnist_helpers", "class Network("),
         ("06", "mnist_helpers", "def affine("),
         ("06", "mnist_helpers", "def distort("),
-        ("09", "mnist_helpers", "def batch_loader("),
+        ("10", "mnist_helpers", "def batch_loader("),
         ("05", "handwriting/digit", "def as_dark_ink("),
         ("05", "handwriting/digit", "def grey_of_paper("),
         ("05", "handwriting/digit", "def find_ink("),
         ("05", "handwriting/digit", "def as_in_mnist("),
-        ("05", "handwriting/page", "def trace_ink("),
-        ("05", "handwriting/page", "def sort_into_rows("),
+        ("09", "handwriting/page", "def convolution("),
+        ("09", "handwriting/page", "class PageNetwork("),
+        ("09", "handwriting/page", "def best_of_each("),
     ],
 )
 def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):
