@@ -11,6 +11,7 @@ from PIL import Image
 from torch.optim.lr_scheduler import OneCycleLR
 
 import mnist_helpers as mnist
+from handwriting import digit as reader
 from handwriting import page as pages
 
 
@@ -21,7 +22,8 @@ def notebook(loaders):
     mnist.load_checkpoint(augmented, mnist.AUGMENTED_PATH)
     scope = {
         **{"copy": copy, "io": io, "np": np, "torch": torch, "OneCycleLR": OneCycleLR},
-        **{"mnist": mnist, "pages": pages, "augmented": augmented, "loss_fn": torch.nn.NLLLoss()},
+        **{"mnist": mnist, "pages": pages, "reader": reader, "augmented": augmented},
+        "loss_fn": torch.nn.NLLLoss(),
     }
     scope["old_images"], scope["old_labels"] = loaders[0].dataset.tensors
     for name in ("check_examples", "teach", "keep", "examples_from_photo", "examples_of"):
@@ -204,3 +206,12 @@ def test_a_photo_gives_its_digits_with_the_labels_that_were_typed(notebook, phot
 def test_a_text_that_does_not_fit_the_photo_is_refused(notebook, photo, text, fault):
     with pytest.raises(ValueError, match=fault):
         notebook["examples_from_photo"](photo, text)
+
+
+def test_a_digit_of_the_photo_that_cannot_be_prepared_is_named(notebook, photo, monkeypatch):
+    def refuse(picture):
+        raise ValueError("it is no digit")
+
+    monkeypatch.setattr(reader, "prepare", refuse)
+    with pytest.raises(ValueError, match="row 1 of the photo, at what was read as 0: it is no dig"):
+        notebook["examples_from_photo"](photo, "01234\n56789")
