@@ -324,8 +324,10 @@ def score_page(page: Page, rows: list[list]) -> Score:
         right += digit == label
         wrong_and_sure += digit != label and probability >= SURE
     wrong_and_sure += sum(probability >= SURE for _, probability, _ in free)
-    whole = [[digit for digit, _, _ in row] for row in rows] == page.rows and lost == len(free) == 0
-    return Score(len(labels), right, lost, len(free), wrong_and_sure, 0, int(whole))
+    is_all_found = lost == 0 and not free
+    digits = [[digit for digit, _, _ in row] for row in rows]
+    whole = int(is_all_found and digits == page.rows)
+    return Score(len(labels), right, lost, len(free), wrong_and_sure, 0, whole)
 
 
 def add_scores(scores: list[Score]) -> dict[str, int]:

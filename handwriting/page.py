@@ -209,7 +209,8 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
         if not is_free[index]:
             continue
         is_free &= of_smaller[index] < SAME_PLACE  # what lies in this place goes
-        seen = found.probabilities[of_both[index] > SAME_BOX]  # this one, and it at other sizes
+        is_same = of_both[index] > SAME_BOX  # this one, and it at other sizes
+        seen = found.probabilities[is_same]
         num_silent = max(0, num_to_see[index] - len(seen))
         total = seen.sum(dim=0)  # (11,)
         total[NONE] += num_silent
