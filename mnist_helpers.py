@@ -120,8 +120,8 @@ def unpack(archive: Path, md5: str) -> bytes:
 
 def to_dataset(pixels: Tensor, labels: Tensor, device: Device) -> TensorDataset:
     """Scale pixels, uint8 (N, 28, 28), to images, float32 (N, 1, 28, 28) in [0, 1], on a device."""
-    images = pixels.to(device).float() / 255
-    return TensorDataset(images.unsqueeze(1), labels.to(device))
+    images = pixels.float() / 255  # before they move: a GPU's division differs in the last bit
+    return TensorDataset(images.unsqueeze(1).to(device), labels.to(device))
 
 
 def batch_loader(
