@@ -73,7 +73,7 @@ bench: .venv/ready
 # Make the weights that ship: train as notebooks 03, 06, 08 and 09 stand, and take their checkpoints
 # from a folder of their own, in which nothing is older. Only seed 0 is needed for that; what is stored
 # of notebooks 06 and 08 is in executed/model/ after `make model SEEDS=5` (08 takes three of these
-# seeds). Notebook 09 also writes results/09.json.
+# seeds). Notebooks 03 and 09 also write results/03.json and results/09.json.
 MADE := executed/model/checkpoints
 IN_WEIGHTS := $(patsubst %,$(MADE)/MNIST_model_%.pth,augmented convolutional pages)
 model: export SEEDS ?= 1

@@ -16,8 +16,9 @@ import numpy as np
 import processes
 import pytest
 import torch
+from cells import source_of
 from damage import corrupted
-from torch.utils.data import DataLoader, Subset, random_split
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 from torchvision.datasets import MNIST, SEMEION
 from torchvision.transforms import ToTensor
 
@@ -93,6 +94,19 @@ def test_the_seed_decides_split_and_order(load_once):
     other_order, other_val = first_epoch(seed=1)
     assert torch.equal(order, same_order) and torch.equal(val, same_val)
     assert not torch.equal(order, other_order) and not torch.equal(val, other_val)
+
+
+def test_notebook_01_splits_by_hand_as_the_helper_does(loaders):
+    mnist = load_mnist(train=True)
+    scope = {"torch": torch, "TensorDataset": TensorDataset, "DataLoader": DataLoader}
+    scope |= {"train_set": mnist}
+    exec(source_of("01", "all_images ="), scope)
+    exec(source_of("01", "randperm"), scope)
+    for part, loader in zip(("train_part", "val_part"), loaders, strict=False):
+        for by_hand, tensor in zip(scope[part].tensors, loader.dataset.tensors, strict=True):
+            assert torch.equal(by_hand, tensor)
+    images, labels = next(iter(scope["train_loader"]))
+    assert images.shape == (32, 1, 28, 28) and labels.shape == (32,)
 
 
 def test_every_epoch_shuffles_anew_and_shows_each_training_image_once(loaders):

@@ -81,6 +81,13 @@ def test_each_picture_says_what_it_shows(pages):
         assert not any("No description" in text for text in texts)
 
 
+def test_checks_for_the_tests_are_folded(folder):
+    for path in NOTEBOOKS:
+        last = nbformat.read(path, as_version=4).cells[-1]
+        page = (folder / path.with_suffix(".html").name).read_text(encoding="utf-8")
+        assert page.count("<summary>For the automatic tests") == (last.cell_type == "code")
+
+
 def test_each_formula_is_typeset(pages):
     count = 0
     for path in NOTEBOOKS:

@@ -23,7 +23,8 @@ from traitlets.config import Config
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid. A
-# figure gets the text that its cell has in its metadata, as ``alt``.
+# figure gets the text that its cell has in its metadata, as ``alt``, and a cell that is folded in
+# JupyterLab is folded here too.
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}<style>
@@ -37,7 +38,14 @@ PAGE = """{% extends "lab/index.html.j2" %}
 {%- else -%}
 {{ super() }}
 {%- endif %}
-{%- endblock %}"""
+{%- endblock %}
+{% block codecell -%}
+{% if cell.metadata.get("jupyter", {}).source_hidden -%}
+<details><summary>For the automatic tests</summary>{{ super() }}</details>
+{%- else -%}
+{{ super() }}
+{%- endif %}
+{%- endblock codecell %}"""
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
