@@ -26,6 +26,7 @@ from suite import find_notebooks
 from mnist_helpers import ROOT
 
 SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
+SMALL_SEVEN = [(162, 158), (218, 152), (195, 190), (182, 232)]  # resized, it is read as a 4
 ONE = [(140, 50), (140, 230)]
 UNKNOWN_ONES = [
     [(60, 150), (170, 50), (170, 235)],
@@ -136,7 +137,7 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     def script(text):
         return browser.execute_script(text)
 
-    draw(browser, canvas, SEVEN)
+    draw(browser, canvas, SMALL_SEVEN)
     wait.until(lambda _: "a 7 (" in answer())
     picture = "document.querySelector('.widget-image')"
     wait.until(lambda _: script(f"return {picture}?.naturalWidth > 100"))
