@@ -88,6 +88,14 @@ def test_checks_for_the_tests_are_folded(folder):
         assert page.count("<summary>For the automatic tests") == (last.cell_type == "code")
 
 
+def test_solutions_are_folded(folder):
+    for path in NOTEBOOKS:
+        page = (folder / path.with_suffix(".html").name).read_text(encoding="utf-8")
+        solutions = re.findall(r"<summary>Solution</summary>(.*?)</details>", page, re.DOTALL)
+        assert 2 <= len(solutions) <= 4
+        assert all(len(solution) > 100 for solution in solutions), path.name
+
+
 def test_each_formula_is_typeset(pages):
     count = 0
     for path in NOTEBOOKS:

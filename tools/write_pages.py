@@ -89,6 +89,9 @@ class Renderer(IPythonRenderer):
     def image(self, text, url, title=None):
         return super().image(text, url.removeprefix("../"), title)  # from notebooks/ to the top
 
+    def _html_embed_images(self, html):
+        return html  # nbconvert's would close each <details> before the solution that it folds
+
     def link(self, text, url, title=None):
         url = re.sub(r"^\.\./README\.md(#.*)?$", "index.html", url)
         url = re.sub(r"\.ipynb(?=$|#)", ".html", url)
