@@ -313,6 +313,26 @@ def test_semeion_is_what_torchvision_reads(tmp_path):
     assert labels.dtype == torch.int64 and np.array_equal(labels.numpy(), theirs.labels)
 
 
+def test_the_guessed_writers_of_semeion_wrote_each_digit_twice():
+    scans, labels = data.load_semeion()
+    person, block = data.guess_semeion_writers(labels)
+    assert person.unique().tolist() == list(range(80)) and block.unique().tolist() == list(range(6))
+    for number in range(80):
+        blocks = block[person == number]
+        first = 2 * (number // 20 if number < 40 else 2)
+        assert set(blocks.tolist()) == {first, first + 1}
+        counts = labels[person == number].bincount(minlength=10)
+        last_place = number in (19, 39, 79)  # it also holds what is one too many, or lacks it
+        assert last_place or (counts == 2).sum() >= 9
+    ink = scans.mean(dim=(1, 2, 3))
+    by_block = [
+        torch.stack([ink[(person == p) & (block % 2 == b)].mean() for p in range(40, 79)])
+        for b in (0, 1)
+    ]
+    same, next_one = (torch.stack([by_block[0], by_block[1].roll(k)]).corrcoef() for k in (0, 1))
+    assert same[0, 1] > 0.5 > 0.3 > abs(next_one[0, 1])
+
+
 def test_there_are_7494_pen_digits_by_30_people():
     digits = data.load_pen_digits()
     assert len(digits) == 7494 and len({digit.writer for digit in digits}) == 30

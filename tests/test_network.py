@@ -75,8 +75,6 @@ def code_of(source, name):
         ("06", "mnist_helpers", "def affine("),
         ("06", "mnist_helpers", "def distort("),
         ("10", "mnist_helpers", "def batch_loader("),
-        ("05", "handwriting/digit", "def grey_of_paper("),
-        ("05", "handwriting/digit", "def find_ink("),
         ("05", "handwriting/digit", "def as_in_mnist("),
         ("09", "handwriting/page", "def convolution("),
         ("09", "handwriting/page", "class PageNetwork("),
