@@ -82,11 +82,16 @@ def draw_pen_digit(digit: PenDigit, size: float, pen: float) -> np.ndarray:
     picture = Image.new("L", (int(width) * fine, int(height) * fine), 0)
     drawing = ImageDraw.Draw(picture)
     for stroke in digit.strokes:
-        path = [tuple(point) for point in (stroke - corner) * scale + radius]
-        drawing.line(path, fill=255, width=round(2 * radius), joint="curve")
-        for x, y in (path[0], path[-1]):  # round ends
-            drawing.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+        draw_round_ended(drawing, (stroke - corner) * scale + radius, round(2 * radius), radius)
     return np.asarray(picture.resize((int(width), int(height)), Image.Resampling.BOX)) / 255
+
+
+def draw_round_ended(drawing, points: np.ndarray, width: int, radius: float) -> None:
+    """Draw a line through points, (N, 2), with a dot of this radius at either end."""
+    path = [tuple(point) for point in points]
+    drawing.line(path, fill=255, width=width, joint="curve")
+    for x, y in (path[0], path[-1]):
+        drawing.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
 
 
 class Difficulty(NamedTuple):
@@ -148,9 +153,18 @@ def compose_page(difficulty: Difficulty, hands: Hands, rng: np.random.Generator)
     photo = ndimage.gaussian_filter(light * written, blur) + grain
 
     contrast = least_contrast(blank, photo, ink, boxes, pen * height, height)
+    return Page(np.asarray(from_jpeg(as_grey(photo), quality=60)), rows, boxes, contrast)
+
+
+def as_grey(photo: np.ndarray) -> Image.Image:
+    return Image.fromarray((255 * photo).clip(0, 255).astype(np.uint8))
+
+
+def from_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """Return what is left of a picture that was stored as a JPEG."""
     file = io.BytesIO()
-    Image.fromarray((255 * photo).clip(0, 255).astype(np.uint8)).save(file, "jpeg", quality=60)
-    return Page(np.asarray(Image.open(file)), rows, boxes, contrast)
+    picture.save(file, "jpeg", quality=quality)
+    return Image.open(file)
 
 
 def write_page(height, pen, hands, writer, slope, rng):
@@ -192,8 +206,14 @@ def write_page(height, pen, hands, writer, slope, rng):
 def trimmed(image: np.ndarray, size: float) -> np.ndarray:
     """Scale an image of MNIST so that its digit is about ``size`` high, and take off the margin."""
     side = round(size * 28 / 20)
-    ink = np.asarray(Image.fromarray(image).resize((side, side))) / 255
+    return without_margin(np.asarray(Image.fromarray(image).resize((side, side))) / 255)
+
+
+def without_margin(ink: np.ndarray) -> np.ndarray:
+    """Cut ink out along its box; one so faint that there is no box stays as it is."""
     rows, columns = np.nonzero(ink > INK)
+    if len(rows) == 0:
+        return ink
     return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
@@ -480,11 +500,7 @@ def marker_digit(image, size, matrix, rng) -> np.ndarray:
     ink = np.asarray(picture.transform((side, side), Image.Transform.AFFINE, places, bicubic)) / 255
     edge = rng.uniform(0.25, 0.65)  # the lower, the thicker
     sharpness = np.clip(size / 20, 1, 4) * rng.uniform(1, 2)
-    ink = (0.5 + sharpness * (ink - edge)).clip(0, 1)
-    rows, columns = np.nonzero(ink > INK)
-    if len(rows) == 0:  # so small and thin that nothing is left to cut out
-        return ink
-    return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return without_margin((0.5 + sharpness * (ink - edge)).clip(0, 1))
 
 
 def wavy(strokes: list[np.ndarray], rng) -> list[np.ndarray]:
@@ -582,10 +598,7 @@ def draw_mark(size, pen, rng) -> np.ndarray:
     drawing = ImageDraw.Draw(picture)
     for line in lines:
         points = FINE * (pen + 1 + size * (line + 0.1))
-        drawing.line([tuple(point) for point in points], 255, max(2, round(FINE * pen)), "curve")
-        for x, y in (points[0], points[-1]):  # round ends
-            radius = FINE * pen / 2
-            drawing.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+        draw_round_ended(drawing, points, max(2, round(FINE * pen)), FINE * pen / 2)
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX)) / 255
 
 
@@ -662,11 +675,9 @@ def as_picture(photo: np.ndarray, rng) -> np.ndarray:
     """Return grey values, uint8: some light on dark, as on a blackboard, and half from a JPEG."""
     if rng.random() < 0.3:
         photo = 1 - photo
-    picture = Image.fromarray((255 * photo).clip(0, 255).astype(np.uint8))
+    picture = as_grey(photo)
     if rng.random() < 0.5:
-        file = io.BytesIO()
-        picture.save(file, "jpeg", quality=int(rng.integers(30, 95)))
-        picture = Image.open(file)
+        picture = from_jpeg(picture, int(rng.integers(30, 95)))
     return np.asarray(picture)
 
 
