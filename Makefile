@@ -17,7 +17,7 @@ EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
 # On a busy machine, threads that wait for each other soon free their cores.
-run lab bench model readme: export GOMP_SPINCOUNT ?= 10000
+run lab model readme: export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: run test test-all lab lint browser-test bench model readme lock
 
@@ -62,44 +62,37 @@ browser-test: .venv/ready
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
-# Notebook 10 with more and longer repeats and five seeds. Then measure what sharing a step costs.
-bench: .venv/ready
-	REPEATS=15 NUM_STEPS=700 SEEDS=5 \
-	    $(EXECUTE) --output-dir executed/bench notebooks/10_*.ipynb notebooks/11_*.ipynb
-	@$(COALESCE) --to notebook --inplace executed/bench/*.ipynb
-	@$(BIN)/python tools/write_pages.py executed/bench
-	@echo "The times are in executed/bench/: open executed/bench/index.html"
-
-# Make the weights that ship: train as notebooks 03, 06, 08 and 09 stand, and take their checkpoints
-# from a folder of their own, in which nothing is older. Only seed 0 is needed for that; what is stored
-# of notebooks 06 and 08 is in executed/model/ after `make model SEEDS=5` (08 takes three of these
-# seeds). Notebooks 03 and 09 also write results/03.json and results/09.json.
-MADE := executed/model/checkpoints
-IN_WEIGHTS := $(patsubst %,$(MADE)/MNIST_model_%.pth,augmented convolutional pages)
-model: export SEEDS ?= 1
+# The full run of one notebook, such as `make model NOTEBOOK=06`. It stores what it finds in results/,
+# and replaces the weights that ship, if the notebook makes some: they come from a folder of their own,
+# in which nothing is older. CONTRIBUTING says how long each takes, and what depends on it.
+MADE       := executed/model/checkpoints
+SHIPPED_03 := MNIST_model.pth
+SHIPPED_06 := weights/MNIST_model_augmented.pth
+SHIPPED_08 := weights/MNIST_model_convolutional.pth
+SHIPPED_09 := weights/MNIST_model_pages.pth
+SHIPPED    := $(SHIPPED_$(NOTEBOOK))
+CHOSEN     := $(filter notebooks/$(NOTEBOOK)_%,$(NOTEBOOKS))
 model: export FULL = 1
 model: export MNIST_CHECKPOINTS = $(CURDIR)/$(MADE)
 model: .venv/ready
-	@test "$$SEEDS" -ge 1 || { echo "SEEDS=$$SEEDS is the short run, which makes no weights"; exit 1; }
+	@test -n "$(CHOSEN)" || \
+	    { echo "Which notebook? Give its number: make model NOTEBOOK=06"; exit 1; }
 	rm -rf executed/model
-	$(EXECUTE) --output-dir executed/model notebooks/03_*.ipynb notebooks/06_*.ipynb \
-	    notebooks/08_*.ipynb notebooks/09_*.ipynb
-	$(COALESCE) --to notebook --inplace executed/model/*.ipynb
-	ls $(IN_WEIGHTS)
-	cp $(MADE)/MNIST_model.pth .
-	cp $(IN_WEIGHTS) weights
+	$(EXECUTE) --output-dir executed/model $(CHOSEN)
+	$(if $(SHIPPED),cp $(MADE)/$(notdir $(SHIPPED)) $(SHIPPED))
 
-# Store the notebooks as executed here, and take pictures and tables of the documents from them.
-# Notebooks 06, 08, 10 and 11 are left as they are: 06 and 08 hold their full runs, and the times of 10
-# and 11 differ in every run, and their texts speak of the stored ones.
-STORED := $(filter-out $(foreach number,06 08 10 11,notebooks/$(number)_%),$(NOTEBOOKS))
-readme: export WRITERS = 30
+# Times of a step, alone and with other processes: nothing else should run on the machine.
+bench:
+	$(MAKE) model NOTEBOOK=10
+	$(MAKE) model NOTEBOOK=11
+
+# Store all notebooks as executed here, and take pictures and tables of the documents from them.
 readme: .venv/ready
-	@for notebook in $(STORED); do \
+	@for notebook in $(NOTEBOOKS); do \
 	    echo "executing $$notebook in place"; \
 	    $(EXECUTE) --inplace "$$notebook" || exit; \
 	done
-	$(COALESCE) --to notebook --inplace $(STORED)
+	$(COALESCE) --to notebook --inplace $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
 
 # The newest releases that go together, for all systems and each Python from 3.10 on. They are tried

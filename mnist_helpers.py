@@ -1,4 +1,4 @@
-"""What the notebooks share: data, augmentation, network, evaluation, checkpoints, a picture grid.
+"""What the notebooks share: data, augmentation, network, evaluation, checkpoints, results, a grid.
 
 The training loop is not here: it stands in full in notebook 03.
 """
@@ -7,14 +7,18 @@ import copy
 import gzip
 import hashlib
 import io
+import json
 import math
 import os
 import pickle
+import platform
+import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import date
 from errno import EACCES
 from numbers import Integral, Real
 from pathlib import Path
@@ -44,6 +48,8 @@ PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
 # and `make model`.
 CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
 CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
+
+FULL = os.environ.get("FULL") == "1"  # a full run: it takes long, and stores what it finds
 
 # Told apart by colour-blind readers too (Okabe and Ito's palette).
 BLUE = "#0072B2"
@@ -202,7 +208,7 @@ def affine(angle: Tensor, scale_x: Tensor, scale_y: Tensor, right: Tensor, down:
     return torch.stack([x, y], dim=1)  # (N, 2, 3)
 
 
-def distort(
+def augment(
     images: Tensor,
     angle: float = 10,
     scale: float = 0.2,
@@ -486,6 +492,45 @@ def check_weights(model: nn.Module, weights) -> None:
             raise ValueError(f"{name} must be {tensor.dtype}, not {weights[name].dtype}")
         if not tensor.isfinite().all():
             raise ValueError(f"{name} must be finite: the training that made it has failed")
+
+
+# Results ------------------------------------------------------------------------------------------
+
+
+def stored_results(name: str) -> dict:
+    """Return what a full run has stored in ``results/``, under a name such as ``06``."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def store_results(name: str, found: dict, device: Device = "cpu") -> None:
+    """Store what a full run found, with the day and the machine, in place of an earlier run's."""
+    run = {
+        "date": date.today().isoformat(),
+        "processor": processor_name(torch.device(device)),
+        "threads": torch.get_num_threads(),
+        "pytorch": torch.__version__.split("+")[0],
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (found | run).items()]
+    content = "{\n" + ",\n".join(lines) + "\n}\n"  # a line for each entry
+    write_whole(content.encode(), ROOT / "results" / f"{name}.json")
+
+
+def processor_name(device: torch.device) -> str:
+    """Return what a device is called, as far as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:  # no Linux
+        names = []
+    name = names[0] if names else platform.processor() or platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{name.replace('(R)', '')} with {instructions}"
+
+
+def about_run(results: dict) -> str:
+    """Say when, and on what machine, stored results were found."""
+    return "{date}, {processor}, {threads} threads, PyTorch {pytorch}".format(**results)
 
 
 # Pictures -----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from handwriting.examples import Examples
+
 SIDE = 280  # pixels of the pad
 PEN = 18  # pixels: as thick on the pad as MNIST's strokes are in their image
 INVITATION = "Draw a digit."
@@ -113,13 +115,12 @@ class TeachingPad(DrawingPad):
     Args:
         answer: as for ``DrawingPad``.
         prepare: makes an image, float32 of shape (1, 28, 28), of a drawing, or raises a ValueError.
-        keep: is given all images and labels whenever an example came or went.
+        examples: where the examples are kept.
         teach: is given all images and labels, and returns a line of HTML. It is called after every
             tenth example, and by a button.
-        examples: images and labels to begin with.
 
     Attributes:
-        images, labels: the examples, a list each.
+        images, labels: the examples, as they were read last, a list each.
         report: the line of HTML that stands below the pad.
     """
 
@@ -127,15 +128,14 @@ class TeachingPad(DrawingPad):
         self,
         answer: Callable[[Image.Image], tuple[str, Figure | None]],
         prepare: Callable[[Image.Image], Tensor],
-        keep: Callable[[list[Tensor], list[int]], None],
+        examples: Examples,
         teach: Callable[[list[Tensor], list[int]], str],
-        examples: tuple[list[Tensor], list[int]] = ((), ()),
     ):
         super().__init__(answer)
         self.prepare = prepare
-        self.keep = keep
+        self.examples = examples
         self.teach = teach
-        self.images, self.labels = (list(values) for values in examples)
+        self.images, self.labels = examples.load()
         self.digit_buttons = [self.button_for(digit) for digit in range(10)]
         self.teach_button = ipywidgets.Button(description="Teach")
         self.teach_button.on_click(lambda button: self.learn())
@@ -161,40 +161,41 @@ class TeachingPad(DrawingPad):
             self.line.value = "Draw a digit first, and then say which it was."
             return
         try:
-            self.images.append(self.prepare(self.drawing()))
+            image = self.prepare(self.drawing())
         except ValueError as error:
             self.line.value = f"Not kept: {html.escape(str(error))}"
             return
-        self.labels.append(digit)
+        if not self.change_examples(lambda: self.examples.add([image], [digit])):
+            return  # the drawing is still there
         self.clear()
-        is_kept = self.keep_examples()
-        if is_kept and len(self.labels) % 10 == 0:
+        if len(self.labels) % 10 == 0:
             self.learn()
 
     def add_examples(self, images: Tensor, labels: Tensor) -> None:
         """Add images (N, 1, 28, 28) that were not drawn here, and their labels (N,)."""
-        self.images += list(images)
-        self.labels += labels.tolist()
-        self.keep_examples()
+        self.change_examples(lambda: self.examples.add(list(images), labels.tolist()))
 
     def take_out(self, number: int) -> None:
         """Take out an example; the first one has the number 1, and 0 stands for none."""
         if number > 0:
-            del self.images[number - 1], self.labels[number - 1]
-            self.keep_examples()
+            image, label = self.images[number - 1], self.labels[number - 1]
+            self.change_examples(lambda: self.examples.take_out(image, label))
 
-    def keep_examples(self) -> bool:
-        """Show the examples, have them kept, and return whether that went well."""
-        self.show_examples()
+    def change_examples(self, change: Callable[[], None]) -> bool:
+        """Change what is kept, show what is there now, and return whether that went well."""
         try:
-            self.keep(self.images, self.labels)
+            change()
+            self.images, self.labels = self.examples.load()
         except Exception as error:
             self.line.value = f"Not saved: {html.escape(str(error))}"
             return False
+        self.show_examples()
         return True
 
     def learn(self) -> None:
         """Have the examples taught. Errors are shown: JupyterLab hides those of a button."""
+        if not self.change_examples(lambda: None):  # another notebook may have added some
+            return
         if not self.labels:
             self.line.value = "There are no examples yet: draw a digit, and say which it was."
             return

@@ -287,7 +287,8 @@ def read_digits(picture, network: PageNetwork | None = None) -> list[list[Readin
     ]
 
 
-def rows_of(grey: np.ndarray, network: PageNetwork | None) -> list[list[Reading]]:
+def rows_of(grey: np.ndarray, network: PageNetwork | None = None) -> list[list[Reading]]:
+    """Read a page whose grey values are given, as ``read_digits`` does; boxes are in its pixels."""
     likely = [reading for reading in find_digits(grey, network) if reading.probability >= FLOOR]
     if not likely:
         raise ValueError(

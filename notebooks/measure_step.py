@@ -1,9 +1,9 @@
 """Time a training step, alone and shared by two processes, and the all-reduce: for notebook 11.
 
-    torchrun ... measure_step.py FILE
+    torchrun ... measure_step.py FILE NUM_ROUNDS
 
-Process 0 writes the medians to FILE, in seconds, as JSON. The network is built without the helper
-module, so that the processes start quickly.
+Process 0 writes to FILE, as JSON, the seconds of each kind of work: the median of each round. The
+network is built without the helper module, so that the processes start quickly.
 """
 
 import json
@@ -20,7 +20,6 @@ from torch import nn
 
 # The kinds of work take turns in rounds. A busy moment then slows a few runs of every kind, which
 # the medians ignore, and not all runs of one.
-NUM_ROUNDS = int(os.environ.get("REPEATS", 5))
 RUNS = 40  # of a kind of work in a round
 RUNS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
 
@@ -28,19 +27,18 @@ BATCH_SIZES = (64, 1024)  # of all processes together
 NUM_GRADIENTS = (1, 100_000, 300_000, 717_210)  # of which the last is all of the network's
 
 
-def main(path: Path) -> None:
+def main(path: Path, num_rounds: int) -> None:
     dist.init_process_group("gloo")
     work = kinds_of_work()
     seconds = {name: [] for name in work}
-    for _ in range(NUM_ROUNDS):
+    for _ in range(num_rounds):
         for name in work:
             dist.barrier()  # all begin together
             needs_both = name.startswith(("together", "all-reduce"))
             if needs_both or is_first():  # the other waits while one works alone
-                seconds[name] += measure(work[name], runs_of(name))
+                seconds[name].append(measure(work[name], runs_of(name)))
     if is_first():
-        medians = {name: median(times) for name, times in seconds.items()}
-        path.write_text(json.dumps(medians), encoding="utf-8")
+        path.write_text(json.dumps(seconds), encoding="utf-8")
     os._exit(0)  # a normal exit would abort if a thread of gloo's still holds a tensor
 
 
@@ -83,15 +81,15 @@ def runs_of(name: str) -> int:
     return RUNS_OF_LARGE_BATCHES if name.endswith("1024") else RUNS
 
 
-def measure(run, num_runs: int) -> list[float]:
-    """Return the seconds that each run takes."""
+def measure(run, num_runs: int) -> float:
+    """Return the median of the seconds that the runs take."""
     times = []
     for _ in range(num_runs):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return times
+    return median(times)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), num_rounds=int(sys.argv[2]))

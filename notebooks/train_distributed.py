@@ -1,4 +1,4 @@
-"""Notebook 03's loop for one process, or for many that torchrun starts: notebook 11 explains it.
+"""Notebook 03's training for one process, or for many that torchrun starts: see notebook 11.
 
 What only several processes need is marked NEW.
 """
@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mnist_helpers as mnist
+from training import train_epoch
 
 # As in notebook 03: numbers that are almost 0 slow Adam down. Set before PyTorch's threads start.
 torch.set_flush_denormal(True)
@@ -52,7 +53,7 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
         sampler.set_epoch(epoch)  # NEW: another order, the same for all processes
         # NEW: another seed in each process and epoch, so that each drops other units.
         torch.manual_seed(epoch * dist.get_world_size() + dist.get_rank())
-        losses = train_epoch(shared_model, train_loader, optimizer, loss_fn)
+        losses = train_shared(shared_model, train_loader, optimizer)
         val_loss, val_accuracy = validate(model, val_share, loss_fn)
         train_losses += losses
         val_losses.append(val_loss)
@@ -224,20 +225,19 @@ def report_start(args: argparse.Namespace, num_done: int) -> None:
     print(f"process {dist.get_rank()} {start}", flush=True)
 
 
-def train_epoch(
-    model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, loss_fn: nn.Module
+def train_shared(
+    shared_model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer
 ) -> list[float]:
     """Train on each batch once; return the loss of each step, over the images of all processes."""
-    model.train()  # dropout on
     losses = []
-    for images, labels in loader:
-        loss = loss_fn(model(images), labels)  # forward: the mean over this process's images
 
-        optimizer.zero_grad()  # gradients add up unless cleared
-        loss.backward()  # NEW: DDP ends it with the mean of the gradients over the processes
-        optimizer.step()
-
+    def noted_loss(log_probs: Tensor, labels: Tensor) -> Tensor:
+        loss = nn.functional.nll_loss(log_probs, labels)  # the mean over this process's images
         losses.append(loss.detach())
+        return loss
+
+    # NEW: in there, DDP ends backward() with the mean of the gradients over the processes.
+    train_epoch(shared_model, loader, noted_loss, optimizer)
     mean_losses = torch.stack(losses) / dist.get_world_size()
     dist.all_reduce(mean_losses)  # NEW: the sum of all processes' shares is their mean
     return mean_losses.tolist()

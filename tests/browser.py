@@ -131,6 +131,14 @@ def open_pad(server, browser, notebook):
     return canvas, answer, wait
 
 
+def take_screenshot(browser, name):
+    """Take a picture of the pad, if a folder for it is named."""
+    if "SCREENSHOTS" in os.environ:
+        browser.set_window_size(1400, 1400)  # notes of JupyterLab's come up in the lower corner
+        pad = browser.find_element(By.CSS_SELECTOR, ".jp-OutputArea-output .jupyter-widgets")
+        pad.screenshot(f"{os.environ['SCREENSHOTS']}/{name}.png")
+
+
 def test_what_is_drawn_on_the_pad_is_read(server, browser):
     canvas, answer, wait = open_pad(server, browser, "05_read_your_own_digits.ipynb")
 
@@ -141,9 +149,7 @@ def test_what_is_drawn_on_the_pad_is_read(server, browser):
     wait.until(lambda _: "a 7 (" in answer())
     picture = "document.querySelector('.widget-image')"
     wait.until(lambda _: script(f"return {picture}?.naturalWidth > 100"))
-    if "SCREENSHOT" in os.environ:
-        box = browser.find_element(By.CSS_SELECTOR, ".jp-OutputArea-output .widget-hbox")
-        box.screenshot(os.environ["SCREENSHOT"])
+    take_screenshot(browser, "drawing_pad")
 
     browser.find_element(By.XPATH, "//button[text()='Clear']").click()
     wait.until(lambda _: "Draw a digit" in answer())
@@ -190,6 +196,7 @@ def test_ten_digits_that_are_taught_change_the_answer_to_the_next_one(server, br
     draw(browser, canvas, UNKNOWN_ONES[1])
     wait.until(lambda _: "yours: 1 " in answer())
     assert "as it ships: 1 " not in answer()
+    take_screenshot(browser, "teaching_pad")
 
 
 @pytest.mark.parametrize("path", find_notebooks(), ids=lambda p: p.stem)

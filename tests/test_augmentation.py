@@ -15,7 +15,7 @@ NOTHING = {"angle": 0, "scale": 0, "shift": 0}
 def notebook():
     """What the cells that define the distortion leave behind."""
     scope = {"F": F, "math": math, "torch": torch}
-    for start in ("def affine(", "def distort("):
+    for start in ("def affine(", "def augment("):
         exec(source_of("06", start), scope)
     return scope
 
@@ -44,7 +44,7 @@ def dot(column, row):
 
 
 def test_strength_0_changes_nothing(notebook, images):
-    assert torch.allclose(notebook["distort"](images, **NOTHING), images, atol=1e-5)
+    assert torch.allclose(notebook["augment"](images, **NOTHING), images, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_strength_0_changes_nothing(notebook, images):
 def test_each_image_of_a_batch_is_changed_in_its_own_way(notebook, images, strength):
     same = images[:1].repeat(16, 1, 1, 1)
     torch.manual_seed(0)
-    changed = notebook["distort"](same, **(NOTHING | strength))
+    changed = notebook["augment"](same, **(NOTHING | strength))
     assert changed.shape == same.shape and changed.dtype == same.dtype
     assert changed.min() >= -1e-6 and changed.max() <= 1 + 1e-6
     for i, image in enumerate(changed):
@@ -93,11 +93,11 @@ def test_a_known_place_moves_where_arithmetic_says(
 
 def test_the_strengths_are_degrees_and_pixels(notebook):
     """By how far a place moves at most in a thousand distorted images."""
-    distort, generator = notebook["distort"], torch.Generator().manual_seed(0)
+    augment, generator = notebook["augment"], torch.Generator().manual_seed(0)
 
     def moved(column, **strength):
         dots = dot(column, row=0).repeat(1000, 1, 1, 1)
-        return centre_of_mass(distort(dots, **(NOTHING | strength), generator=generator))
+        return centre_of_mass(augment(dots, **(NOTHING | strength), generator=generator))
 
     columns, rows = moved(8, angle=10).unbind(dim=1)
     degrees = torch.atan2(rows, columns).rad2deg()
@@ -110,7 +110,7 @@ def test_the_strengths_are_degrees_and_pixels(notebook):
 
 def test_the_same_generator_gives_the_same_batch(notebook, images):
     first, same, other = (
-        notebook["distort"](images, generator=torch.Generator().manual_seed(seed))
+        notebook["augment"](images, generator=torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, same) and not torch.equal(first, other)
@@ -120,5 +120,5 @@ def test_without_a_generator_the_global_seed_decides(notebook, images):
     batches = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        batches.append(notebook["distort"](images))
+        batches.append(notebook["augment"](images))
     assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mnist_helpers import Network, accuracy_by_digit, distort, evaluate, pick_device
+from mnist_helpers import Network, accuracy_by_digit, augment, evaluate, pick_device
 
-MODULES = [ROOT / "mnist_helpers.py", *ROOT.glob("handwriting/*.py"), *ROOT.glob("notebooks/*.py")]
+FOLDERS = (ROOT, ROOT / "handwriting", ROOT / "notebooks")
+MODULES = [path for folder in FOLDERS for path in folder.glob("*.py")]
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in MODULES}
 for path in find_notebooks():  # with the solutions, which are Markdown
     SOURCES[path.name] = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells)
@@ -81,7 +82,7 @@ def test_training_and_evaluation_compute_no_float64(loaders):
     with NoFloat64():
         model = Network()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
-        loss = nn.NLLLoss()(model(distort(images)), labels)
+        loss = nn.NLLLoss()(model(augment(images)), labels)
         loss.backward()
         optimizer.step()
         _, predicted, true = evaluate(model, [(images, labels)], nn.NLLLoss())

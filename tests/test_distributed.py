@@ -78,8 +78,7 @@ def expected():
     return losses, val_losses
 
 
-# Notebook 10 compares two processes with one each time that it is tried.
-@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("world_size", [1, 2])
 def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_path, world_size):
     losses, val_losses, _, last = train(tmp_path, world_size, "--dropout=0")
     assert len(losses) == 200 and losses[0] > 2

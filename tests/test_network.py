@@ -73,17 +73,27 @@ def code_of(source, name):
     [
         ("02", "mnist_helpers", "class Network("),
         ("06", "mnist_helpers", "def affine("),
-        ("06", "mnist_helpers", "def distort("),
+        ("06", "mnist_helpers", "def augment("),
         ("10", "mnist_helpers", "def batch_loader("),
+        ("10", "notebooks/ladder", "class Floor"),
+        ("06", "training", "class Recipe"),
+        ("06", "training", "def fresh("),
+        ("06", "training", "def train_epoch("),
+        ("06", "training", "class Epoch("),
+        ("06", "training", "def kept("),
+        ("06", "training", "def clock("),
+        ("06", "training", "def fit("),
+        ("06", "training", "def seconds_of_an_epoch("),
+        ("06", "training", "def take_turns("),
+        ("07", "handwriting/teaching", "def teach("),
         ("05", "handwriting/digit", "def as_in_mnist("),
         ("09", "handwriting/page", "def convolution("),
         ("09", "handwriting/page", "class PageNetwork("),
-        ("09", "handwriting/page", "def best_of_each("),
     ],
 )
 def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):
     code = (ROOT / f"{module}.py").read_text(encoding="utf-8")
-    name = start.split()[1].rstrip("(")
+    name = start.split()[1].rstrip("(:")
     assert code_of(source_of(number, start), name) == code_of(code, name)
 
 

@@ -6,6 +6,7 @@ and reads no prose. So these tests read the notebooks as they are stored.
 
 import ast
 import base64
+import builtins
 import io
 import itertools
 import re
@@ -142,7 +143,8 @@ def names_assigned(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-        if isinstance(node, ast.Attribute) and node.attr == "append":
+        is_append = isinstance(node, ast.Attribute) and node.attr == "append"
+        if is_append and isinstance(node.value, ast.Name):
             names.add(node.value.id)
     return names
 
@@ -213,6 +215,25 @@ def test_every_number_of_the_recap_was_printed_by_the_notebook(notebook):
     assert results <= printed, results - printed
 
 
-def test_solutions_are_python(path, notebook):
+def test_solutions_are_python_and_use_what_the_notebook_has(notebook):
+    sources = [re.sub(r"^%.*", "", cell.source, flags=re.M) for cell in code_cells(notebook)]
+    known = set(dir(builtins)).union(*map(names_defined, sources))
     for solution in re.findall(r"```python\n(.*?)```", closing_of(notebook), re.DOTALL):
-        compile(solution, path.name, "exec")
+        known |= names_defined(solution)
+        used = {n.id for n in ast.walk(ast.parse(solution)) if isinstance(n, ast.Name)}
+        assert used <= known, used - known
+
+
+def names_defined(source):
+    """What code gives a value, imports, or takes as an argument."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return names

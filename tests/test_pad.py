@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from handwriting.examples import Examples
 from handwriting.pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
 
 
@@ -76,6 +77,23 @@ def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
 STROKES = [[(100, 50), (100, 200)]]
 
 
+class InMemory:
+    """Examples that are kept in a list, and not in a file."""
+
+    def __init__(self):
+        self.kept = []
+
+    def load(self):
+        images, labels = zip(*self.kept, strict=True) if self.kept else ((), ())
+        return list(images), list(labels)
+
+    def add(self, images, labels):
+        self.kept += zip(images, labels, strict=True)
+
+    def take_out(self, image, label):
+        self.kept = [kept for kept in self.kept if kept[0] is not image]
+
+
 @pytest.fixture
 def teaching_pad():
     """A pad whose images are numbered, and which records what it asks for."""
@@ -86,16 +104,19 @@ def teaching_pad():
         calls.append("prepare")
         return torch.full((1, 28, 28), calls.count("prepare") / 100)
 
-    def keep(images, labels):
-        calls.append(("keep", [round(100 * image.max().item()) for image in images], list(labels)))
-
     def teach(images, labels):
         calls.append(("teach", len(images), list(labels)))
         return f"learned {len(labels)}"
 
-    pad = TeachingPad(lambda drawing: ("an answer", None), prepare, keep, teach)
+    pad = TeachingPad(lambda drawing: ("an answer", None), prepare, InMemory(), teach)
     pad.calls = calls
     return pad
+
+
+def numbers_of(pad):
+    """The numbers of the images that are kept, and their labels."""
+    images, labels = pad.examples.load()
+    return [round(100 * image.max().item()) for image in images], labels
 
 
 def test_a_drawing_and_its_digit_become_an_example_that_is_kept(teaching_pad):
@@ -103,7 +124,7 @@ def test_a_drawing_and_its_digit_become_an_example_that_is_kept(teaching_pad):
     pad.draw(STROKES)
     assert pad.text == "an answer" and pad.calls == []
     pad.digit_buttons[7].click()
-    assert pad.calls == ["prepare", ("keep", [1], [7])]
+    assert pad.calls == ["prepare"] and numbers_of(pad) == ([1], [7])
     assert pad.strokes == [] and pad.text == INVITATION and pad.report == "Examples: 1"
     assert bytes(pad.gallery.value).startswith(b"\x89PNG")
     assert pad.choice.options == (("…", 0), ("1: a 7", 1))
@@ -125,7 +146,7 @@ def test_every_tenth_example_and_the_button_have_all_examples_taught(teaching_pa
     assert pad.calls[-1] == ("teach", 10, list(range(10))) and pad.report == "learned 10"
     pad.draw(STROKES)
     pad.digit_buttons[4].click()
-    assert pad.calls[-1][0] == "keep"
+    assert pad.calls[-1] == "prepare"
     pad.teach_button.click()
     assert pad.calls[-1] == ("teach", 11, [*range(10), 4])
 
@@ -139,19 +160,18 @@ def test_an_example_can_be_taken_out(teaching_pad):
     assert pad.labels == [5, 6, 7]
     pad.choice.value = 2
     pad.take_out_button.click()
-    assert pad.calls[-1] == ("keep", [1, 3], [5, 7]) and pad.labels == [5, 7]
+    assert numbers_of(pad) == ([1, 3], [5, 7]) and pad.labels == [5, 7]
     assert pad.choice.value == 0 and pad.choice.options[1:] == (("1: a 5", 1), ("2: a 7", 2))
     pad.take_out(1)
     pad.take_out(1)
-    assert pad.labels == [] and pad.gallery.value == b"" and pad.calls[-1] == ("keep", [], [])
+    assert pad.labels == [] and pad.gallery.value == b"" and numbers_of(pad) == ([], [])
 
 
 def test_it_begins_with_the_examples_that_were_kept(teaching_pad):
-    kept = [torch.zeros(1, 28, 28)], [8]
-    pad = TeachingPad(teaching_pad.answer, None, None, None, examples=kept)
+    kept = InMemory()
+    kept.add([torch.zeros(1, 28, 28)], [8])
+    pad = TeachingPad(teaching_pad.answer, None, kept, None)
     assert pad.labels == [8] and pad.report == "Examples: 1" and pad.gallery.value
-    pad.labels.clear()
-    assert kept[1] == [8]  # a list of its own
 
 
 def test_what_goes_wrong_is_said_and_costs_no_example(teaching_pad):
@@ -174,19 +194,14 @@ def test_what_goes_wrong_is_said_and_costs_no_example(teaching_pad):
         pad.teach = fail(error)
         pad.learn()
         assert words in pad.report and pad.labels == [1] and len(pad.images) == 1
-    pad.keep = fail(OSError(28, "No space left", "file"))
+    pad.examples.add = fail(OSError(28, "No space left", "file"))
     pad.draw(STROKES)
     pad.add(2)
-    assert "Not saved" in pad.report and "No space left" in pad.report and pad.labels == [1, 2]
-    pad.add_examples(torch.zeros(7, 1, 28, 28), torch.arange(7))
-    pad.draw(STROKES)
-    pad.add(9)  # the tenth: the fault stays in sight
-    assert len(pad.labels) == 10 and "Not saved" in pad.report
-    del pad.images[2:], pad.labels[2:]
+    assert "Not saved" in pad.report and "No space left" in pad.report
+    assert pad.labels == [1] and pad.strokes == STROKES  # it can be kept later
     pad.prepare = fail(ValueError("two digits"))
-    pad.draw(STROKES)
     pad.add(3)
-    assert "two digits" in pad.report and pad.labels == [1, 2] and pad.strokes == STROKES
+    assert "two digits" in pad.report and pad.labels == [1] and pad.strokes == STROKES
 
 
 def test_examples_from_elsewhere_join_those_that_were_drawn(teaching_pad):
@@ -195,5 +210,23 @@ def test_examples_from_elsewhere_join_those_that_were_drawn(teaching_pad):
     pad.add(3)
     pad.add_examples(torch.full((30, 1, 28, 28), 0.5), torch.arange(30) % 10)
     assert pad.labels == [3, *(digit % 10 for digit in range(30))] and len(pad.images) == 31
-    assert pad.calls[-1] == ("keep", [1] + [50] * 30, pad.labels)
+    assert numbers_of(pad) == ([1] + [50] * 30, pad.labels)
     assert pad.report == "Examples: 31" and len(pad.choice.options) == 32
+
+
+def test_two_pads_that_are_open_at_once_lose_no_example_of_each_other(teaching_pad, tmp_path):
+    """As in two copies of notebook 07."""
+    path = tmp_path / "my_digits.npz"
+    one, other = (
+        TeachingPad(teaching_pad.answer, teaching_pad.prepare, Examples(path), teaching_pad.teach)
+        for _ in range(2)
+    )
+    for pad, digits in ((one, range(5)), (other, [5]), (one, [6])):
+        for digit in digits:
+            pad.draw(STROKES)
+            pad.add(digit)
+    assert Examples(path).load()[1] == [0, 1, 2, 3, 4, 5, 6] == one.labels
+    other.take_out(2)  # it shows six of them
+    assert Examples(path).load()[1] == [0, 2, 3, 4, 5, 6]
+    one.learn()
+    assert teaching_pad.calls[-1] == ("teach", 6, [0, 2, 3, 4, 5, 6])

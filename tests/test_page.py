@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 import torch
-from cells import source_of
 from PIL import Image
 from scipy import ndimage
 
@@ -32,6 +31,7 @@ from handwriting.page import (
     read_digits,
     sort_into_rows,
 )
+from handwriting.targets import targets_of
 from mnist_helpers import BLUE, ORANGE, PAGES_PATH
 
 TO_LEARN, TO_MEASURE = load_hands()
@@ -412,21 +412,11 @@ def test_pieces_depend_on_their_number_and_seed_alone():
     assert not np.array_equal(some[3].photo, others[3].photo)
 
 
-@pytest.fixture(scope="module")
-def targets_of():
-    from handwriting import composed
-
-    scope = {"np": np, "torch": torch, "composed": composed, "pages": pages}
-    scope |= {"SMALLEST": pages.SMALLEST, "LARGEST": pages.LARGEST}
-    exec(source_of("09", "def targets_of("), scope)
-    return scope["targets_of"]
-
-
 def piece_with(*boxes, label=7):
     return Piece(np.zeros((PIECE, PIECE), np.uint8), [label] * len(boxes), list(boxes))
 
 
-def test_a_place_is_a_digits_near_its_centre_and_none_elsewhere(targets_of):
+def test_a_place_is_a_digits_near_its_centre_and_none_elsewhere():
     target, distances = targets_of(piece_with((40, 50, 70, 66)))  # centre: row 55, column 58
     row, column = 14, 14  # the place at 56.5, 56.5
     assert target[row, column] == 7
@@ -438,18 +428,18 @@ def test_a_place_is_a_digits_near_its_centre_and_none_elsewhere(targets_of):
 @pytest.mark.parametrize(
     "size, count", [(11, 0), (13, 0), (15, 1), (30, 1), (40, 1), (45, 0), (60, 0)]
 )
-def test_smaller_and_larger_digits_are_none(targets_of, size, count):
+def test_smaller_and_larger_digits_are_none(size, count):
     target, _ = targets_of(piece_with((40, 40, 40 + size, 40 + size // 2)))
     assert ((target == 7).sum() > 0) == count
     assert ((target == -1).sum() > 0) == (12 < size < 50)
 
 
-def test_places_near_a_digit_that_is_cut_off_are_left_out(targets_of):
+def test_places_near_a_digit_that_is_cut_off_are_left_out():
     target, _ = targets_of(piece_with((-10, 40, 20, 60)))
     assert (target == 7).sum() == 0 and target[1, 12] == -1 and target[16, 16] == pages.NONE
 
 
-def test_of_two_digits_that_touch_each_has_its_own_places(targets_of):
+def test_of_two_digits_that_touch_each_has_its_own_places():
     piece = Piece(np.zeros((PIECE, PIECE), np.uint8), [3, 8], [(40, 40, 60, 52), (40, 51, 60, 63)])
     target, _ = targets_of(piece)
     assert target[12, 11] == 3 and target[12, 14] == 8

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from suite import find_notebooks
 
 import mnist_helpers
-from mnist_helpers import ROOT
+from mnist_helpers import AUGMENTED_PATH, ROOT
 
 LISTS = [ROOT / "requirements.txt", ROOT / "tests" / "browser_requirements.txt"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -87,10 +87,9 @@ def test_only_the_suites_own_notebooks_are_run(clone):
     own = [path.name for path in find_notebooks()]
     assert len(own) >= 10 and not set(COPIES) & set(own)
     assert [path.name for path in find_notebooks(clone)] == own
-    for target in ("run", "test", "readme", "model"):
+    for target in ("run", "test", "readme"):
         planned = make(clone, "--dry-run", target).stdout
-        named = set(re.findall(r"notebooks/(\w+\.ipynb)", planned))
-        assert named == set(own) if target in ("run", "test") else named < set(own)
+        assert set(re.findall(r"notebooks/(\w+\.ipynb)", planned)) == set(own)
         assert not any(name in planned for name in COPIES)
         is_shell = subprocess.run(["bash", "-n"], input=planned, text=True, capture_output=True)
         assert is_shell.returncode == 0, is_shell.stderr
@@ -110,22 +109,24 @@ def test_all_tests_are_run_by_test_all_only(clone):
     assert "-m ''" not in make(clone, "--dry-run", "test").stdout
 
 
-def test_a_short_run_never_replaces_the_weights_that_ship(clone):
-    (clone / "checkpoints").mkdir()
-    (clone / "checkpoints" / "MNIST_model.pth").write_text("a learner's")
-    made = make(clone, "model", "SEEDS=0")
-    assert made.returncode != 0 and "SEEDS=0 is the short run" in made.stdout
-    assert not list(clone.glob("*.pth")) and not (clone / "weights").exists()
-    assert (clone / "checkpoints" / "MNIST_model.pth").read_text() == "a learner's"
+@pytest.mark.parametrize("number", ["", "12", "Untitled"])
+def test_a_full_run_is_of_a_notebook_that_is_named(clone, number):
+    made = make(clone, "model", f"NOTEBOOK={number}")
+    assert made.returncode != 0 and "make model NOTEBOOK=06" in made.stdout
+    assert not list(clone.glob("**/*.pth"))
 
 
-def test_weights_are_taken_from_a_folder_in_which_nothing_is_older(clone):
-    planned = make(clone, "--dry-run", "model").stdout
+@pytest.mark.parametrize(
+    "number, path", [("03", mnist_helpers.MODEL_PATH), ("06", AUGMENTED_PATH), ("10", None)]
+)
+def test_a_full_run_replaces_its_own_weights_by_those_that_it_made(clone, number, path):
+    planned = make(clone, "--dry-run", "model", f"NOTEBOOK={number}").stdout
+    assert planned.index("rm -rf executed/model") < planned.index("nbconvert")
+    named = set(re.findall(r"notebooks/(\w+\.ipynb)", planned))
+    assert len(named) == 1 and not any(name in planned for name in COPIES)
     copied = re.findall(r"^cp (.*)", planned, re.MULTILINE)
-    assert len(copied) == 2 and planned.index("rm -rf executed/model") < planned.index("nbconvert")
-    for line in copied:
-        *sources, _ = line.split()
-        assert all(source.startswith("executed/model/checkpoints/") for source in sources)
+    expected = [f"executed/model/checkpoints/{path.name} {path.relative_to(ROOT)}"] if path else []
+    assert copied == expected
 
 
 def test_tests_have_a_checkpoint_folder_of_their_own():
