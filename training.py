@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -123,6 +124,27 @@ def fit(
             weights = copy.deepcopy(model.state_dict())
     model.load_state_dict(weights)
     return model, history
+
+
+def by_peak(
+    peaks: Iterable[float],
+    recipe: Recipe,
+    seeds: Iterable[int],
+    train_set: TensorDataset,
+    val_loader: DataLoader,
+) -> dict[str, list[Epoch]]:
+    """Follow a recipe with each peak of the rate; return what is kept with each seed."""
+    found = {}
+    for peak in peaks:
+        recipe = replace(recipe, max_lr=peak)
+        found[str(peak)] = [kept(fit(recipe, seed, train_set, val_loader)[1]) for seed in seeds]
+    return found
+
+
+def means(runs: Iterable[Iterable[float]]) -> tuple[float, float]:
+    """Return the mean accuracy and the mean loss of stored epochs, one for each seed."""
+    epochs = [Epoch(*values) for values in runs]
+    return mean(e.val_accuracy for e in epochs), mean(e.val_loss for e in epochs)
 
 
 def seconds_of_an_epoch(recipe: Recipe, train_set: TensorDataset, val_loader: DataLoader) -> float:

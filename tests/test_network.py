@@ -83,6 +83,8 @@ def code_of(source, name):
         ("06", "training", "def kept("),
         ("06", "training", "def clock("),
         ("06", "training", "def fit("),
+        ("06", "training", "def by_peak("),
+        ("06", "training", "def means("),
         ("06", "training", "def seconds_of_an_epoch("),
         ("06", "training", "def take_turns("),
         ("07", "handwriting/teaching", "def teach("),
