@@ -84,14 +84,19 @@ def accuracies_in_model_card(name):
     return found
 
 
-def test_no_test_image_is_so_close_to_a_tie_that_another_processor_reads_it_otherwise(
-    model, loaders
-):
-    """So the tables by digit are the same everywhere, and nbval can compare them."""
-    with torch.inference_mode():
-        log_probs = torch.cat([model(images) for images, _ in loaders[2]])
-    first, second = log_probs.topk(2, dim=1).values.unbind(dim=1)
-    assert (first - second).min() > 1e-4
+def test_no_image_is_so_close_to_a_tie_that_another_processor_reads_it_otherwise(model, loaders):
+    """So what the cells count is the same everywhere, and nbval can compare it."""
+    scope = {"F": nn.functional, "torch": torch}
+    for start in ("def move(", "def moved_batches("):  # as notebook 08 moves them
+        exec(source_of("08", start), scope)
+    _, val_loader, test_loader = loaders
+    counted = [(val_loader, 0), (val_loader, 2), *((test_loader, pixels) for pixels in range(5))]
+    for loader, pixels in counted:
+        with torch.inference_mode():
+            moved = scope["moved_batches"](loader, pixels)
+            log_probs = torch.cat([model(images) for images, _ in moved])
+        first, second = log_probs.topk(2, dim=1).values.unbind(dim=1)
+        assert (first - second).min() > 2e-5, (len(log_probs), pixels)
 
 
 def test_the_shipped_file_is_a_plain_state_dict_of_cpu_tensors(path):
@@ -128,8 +133,8 @@ def test_tables_and_pictures_are_those_of_the_notebooks(tmp_path):
 STATED = {
     "README.md": [
         ("recipe reach 99.394% on average", "cell-06-52", "mean 99.394%"),
-        ("parameters) reads 99.58%,", "share-result-code", "seed 0: test accuracy 99.58%"),
-        ("three seeds of it 99.540% on average", "share-result-code", "mean 99.540%"),
+        ("parameters) reads 99.58%,", "share-result-code", "seed 0, test accuracy 99.58%"),
+        ("three seeds of it 99.543% on average", "share-result-code", "mean 99.543%"),
         ("it reads 94.9% before", "hand-end-code", "before                 own 94.9%"),
         ("and 98.0% after", "hand-end-code", "1 of each digit        own 98.0%"),
         ("it reads 84.8% without a mistake", "table-pages", "84.8% of the pages whole"),
@@ -137,9 +142,9 @@ STATED = {
     "MODEL_CARD.md": [
         ("seeds, reach 99.35% to 99.45% of the test", "cell-06-52", "99.35% to 99.45%"),
         ("and 99.394% on average", "cell-06-52", "mean 99.394%"),
-        ("reach 99.52% to 99.58%,", "share-result-code", "seed 0: test accuracy 99.58%"),
-        ("reach 99.52% to 99.58%,", "share-result-code", "seed 1: test accuracy 99.52%"),
-        ("and 99.540% on average:", "share-result-code", "mean 99.540%"),
+        ("reach 99.51% to 99.58%,", "share-result-code", "seed 0, test accuracy 99.58%"),
+        ("reach 99.51% to 99.58%,", "share-result-code", "seed 2, test accuracy 99.51%"),
+        ("and 99.543% on average:", "share-result-code", "mean 99.543%"),
     ],
     "TROUBLESHOOTING.md": [],
     "CONTRIBUTING.md": [],
