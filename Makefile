@@ -55,8 +55,8 @@ lint: .venv/ready
 
 # Click each link and draw on notebook 05's pad in a real browser: Chromium and its driver, as Debian packages them.
 browser-test: .venv/ready
-	$(INSTALL) --quiet --requirement tests/browser_requirements.txt
-	$(BIN)/pytest tests/browser.py
+	$(INSTALL) --quiet --requirement tests/browser/requirements.txt
+	$(BIN)/pytest tests/browser/*.py
 
 # JupyterLab on this machine only. It serves the whole repository, so that links to the README open.
 lab: .venv/ready
@@ -100,7 +100,7 @@ readme: .venv/ready
 lock: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --annotation-style line \
 	    --custom-compile-command 'make lock' --output-file requirements.lock \
-	    requirements.txt tests/browser_requirements.txt
+	    requirements.txt tests/browser/requirements.txt
 
 # Modules are compiled here, once. Else the first kernel that imports PyTorch waits for that, and where
 # Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE) every kernel does, four seconds.

@@ -6,16 +6,18 @@
 import html
 import io
 from collections.abc import Callable
+from pathlib import Path
 
+import anywidget
 import ipywidgets
-from ipycanvas import Canvas
+import traitlets
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from handwriting.examples import Examples
 
-SIDE = 280  # pixels of the pad
+SIDE = 280  # pixels of the pad, as in pad.js
 PEN = 18  # pixels: as thick on the pad as MNIST's strokes are in their image
 INVITATION = "Draw a digit."
 LAST_SHOWN = 20  # examples; to draw more takes long
@@ -23,8 +25,19 @@ LAST_SHOWN = 20  # examples; to draw more takes long
 Point = tuple[float, float]
 
 
+class Canvas(anywidget.AnyWidget):
+    """What one draws on, ``pad.js``: the strokes are the same in the browser and here.
+
+    They come here when the pen is lifted. Where the canvas is shown, in the same notebook or in a
+    page that is loaded again, they are shown.
+    """
+
+    _esm = Path(__file__).with_name("pad.js")
+    strokes = traitlets.List().tag(sync=True)  # of each stroke a list of points [x, y]
+
+
 class DrawingPad:
-    """Keeps the strokes, and asks for an answer each time the pen is lifted.
+    """Asks for an answer to what is drawn, each time the pen is lifted.
 
     Args:
         answer: takes the drawing, a PIL image in grey, black on white, and returns a line of HTML,
@@ -36,62 +49,32 @@ class DrawingPad:
 
     def __init__(self, answer: Callable[[Image.Image], tuple[str, Figure | None]]):
         self.answer = answer
-        self.strokes: list[list[Point]] = []
-        self.is_down = False  # the pen
-        self.canvas = Canvas(width=SIDE, height=SIDE, layout={"border": "1px solid grey"})
-        self.canvas.line_width = PEN
-        self.canvas.line_cap = "round"
-        self.canvas.on_mouse_down(self.start)
-        self.canvas.on_mouse_move(self.move)
-        self.canvas.on_mouse_up(self.stop)
-        self.canvas.on_mouse_out(self.stop)
-        self.canvas.on_touch_start(lambda fingers: self.start(*fingers[0]))
-        self.canvas.on_touch_move(lambda fingers: self.move(*fingers[0]))
-        self.canvas.on_touch_end(lambda fingers: self.stop())
+        self.canvas = Canvas()
+        self.canvas.observe(lambda change: self.show_answer(), "strokes")
         self.words = ipywidgets.HTML(INVITATION)
-        self.picture = ipywidgets.Image(width=440)
-        self.button = ipywidgets.Button(description="Clear")
-        self.button.on_click(lambda button: self.clear())
-        self.clear()
+        self.picture = ipywidgets.Image(width=440, layout={"display": "none"})
+
+    @property
+    def strokes(self) -> list[list[Point]]:
+        return self.canvas.strokes
 
     @property
     def text(self) -> str:
         return self.words.value
 
     def draw(self, strokes: list[list[Point]]) -> None:
-        """Answer for strokes that were not drawn by hand."""
-        self.strokes = strokes
-        self.show_answer()
+        """Show strokes that were not drawn by hand, and answer."""
+        self.clear()  # the same strokes are answered again
+        self.canvas.strokes = strokes
 
     def clear(self) -> None:
-        self.strokes = []
-        self.is_down = False  # a finger may still be
-        self.canvas.fill_style = "white"  # a browser's dark theme would shine through
-        self.canvas.fill_rect(0, 0, SIDE, SIDE)
-        self.canvas.fill_style = "black"
-        self.words.value = INVITATION
-        self.picture.value = b""
-
-    def start(self, x: float, y: float) -> None:
-        self.is_down = True
-        self.strokes.append([(x, y)])
-        self.canvas.fill_circle(x, y, PEN / 2)  # a dot, if the pen doesn't move
-
-    def move(self, x: float, y: float) -> None:
-        if self.is_down:
-            last = self.strokes[-1][-1]
-            self.canvas.stroke_line(*last, x, y)
-            self.strokes[-1].append((x, y))
-
-    def stop(self, x: float = 0, y: float = 0) -> None:
-        if self.is_down:
-            self.is_down = False
-            self.show_answer()
+        self.canvas.strokes = []
 
     def show_answer(self) -> None:
-        text, figure = self.answer(self.drawing())
+        text, figure = self.answer(self.drawing()) if self.strokes else (INVITATION, None)
         self.words.value = text
         self.picture.value = png_of(figure) if figure else b""
+        self.picture.layout.display = None if figure else "none"
 
     def drawing(self) -> Image.Image:
         """Return the strokes as a picture, black on white."""
@@ -99,9 +82,8 @@ class DrawingPad:
 
     def box(self) -> ipywidgets.Box:
         """Return all that is shown."""
-        left = ipywidgets.VBox([self.canvas, self.button])
         right = ipywidgets.VBox([self.words, self.picture])
-        return ipywidgets.HBox([left, right], layout={"grid_gap": "16px"})
+        return ipywidgets.HBox([self.canvas, right], layout={"grid_gap": "16px"})
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         """Show the pad where the notebook runs. Words stand in its place where it is only read."""

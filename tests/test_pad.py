@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from handwriting.examples import Examples
 from handwriting.pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
+from mnist_helpers import ROOT
 
 
 @pytest.fixture
@@ -30,40 +31,49 @@ def ink_of(drawing):
     return np.nonzero(np.asarray(drawing) < 128)
 
 
+def lift(pad, strokes):
+    """Do what the browser does when the pen is lifted: send all strokes, as JSON has them."""
+    pad.canvas.set_state({"strokes": [[list(point) for point in stroke] for stroke in strokes]})
+
+
 def test_a_stroke_is_drawn_as_thick_as_the_pen_and_answered_when_the_pen_is_lifted(pad):
-    pad.start(100, 50)
-    pad.move(100, 200)
     assert pad.drawings == [] and pad.text == INVITATION
-    pad.stop(100, 200)
+    lift(pad, [[(100, 50), (100, 120.5), (100, 200)]])
     rows, columns = ink_of(pad.drawings[0])
     assert abs(np.ptp(columns) - PEN) <= 2 and abs(np.ptp(rows) - (150 + PEN)) <= 2
     assert pad.text == f"{len(rows)} pixels" and bytes(pad.picture.value).startswith(b"\x89PNG")
 
 
 def test_a_press_without_a_move_is_a_dot(pad):
-    pad.start(100, 50)
-    pad.stop()
+    lift(pad, [[(100, 50)]])
     rows, columns = ink_of(pad.drawings[0])
     assert abs(np.ptp(rows) - PEN) <= 2 and abs(np.ptp(columns) - PEN) <= 2
     assert abs(rows.mean() - 50) <= 1 and abs(columns.mean() - 100) <= 1
 
 
-def test_a_mouse_that_passes_without_a_press_draws_nothing(pad):
-    pad.move(10, 10)
-    pad.stop(20, 20)
-    assert pad.drawings == [] and pad.strokes == []
-
-
 def test_strokes_add_up_until_the_pad_is_cleared(pad):
-    for x in (50, 150):
-        pad.start(x, 50)
-        pad.stop()
+    lift(pad, [[(50, 50)]])
+    lift(pad, [[(50, 50)], [(150, 50)]])
     first, second = (len(ink_of(drawing)[0]) for drawing in pad.drawings)
     assert second == pytest.approx(2 * first, rel=0.05)
+    lift(pad, [])  # by the button
+    assert pad.text == INVITATION and pad.picture.value == b""
+    lift(pad, [[(50, 50)]])
     pad.clear()
     assert pad.strokes == [] and pad.text == INVITATION and pad.picture.value == b""
-    pad.draw([[(50, 50)]])
-    assert len(ink_of(pad.drawings[-1])[0]) == first
+
+
+def test_strokes_from_python_are_answered_each_time_and_shown_in_the_browser(pad):
+    for _ in range(2):
+        pad.draw([[(50, 50)]])
+    assert len(pad.drawings) == 2 and pad.strokes == [[(50, 50)]]
+    assert pad.canvas.get_state()["strokes"] == [[(50, 50)]]
+
+
+def test_the_browser_draws_with_the_same_pen():
+    script = (ROOT / "handwriting" / "pad.js").read_text(encoding="utf-8")
+    for name, value in (("SIDE", SIDE), ("PEN", PEN)):
+        assert f"export const {name} = {value};" in script
 
 
 def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
