@@ -1,4 +1,4 @@
-# make run · test · test-all · lab · lint · browser-test · bench · model · readme · lock
+# make run · test · test-all · lab · pad · lint · browser-test · bench · model · readme · lock
 # The first target that you call sets up .venv. Settings of this set-up, such as make run PYTHON=python3.12:
 #   PYTHON         the Python to set it up with, 3.10 or later
 #   TORCH_BACKEND  which builds of PyTorch: cpu leaves out the GPU libraries (`uv pip install --help`)
@@ -19,7 +19,7 @@ COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreproc
 # On a busy machine, threads that wait for each other soon free their cores.
 run lab model readme: export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: run test test-all lab lint browser-test bench model readme lock
+.PHONY: run test test-all lab pad lint browser-test bench model readme lock
 
 # Run every notebook in order, and write the executed copies as HTML pages beside them.
 run: .venv/ready
@@ -47,13 +47,13 @@ test test-all: lint
 	$(BIN)/pytest -n 2 $(NBVAL) $(if $(filter test-all,$@),-m '') --durations 10 $(NOTEBOOKS) tests
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
 	    then $(MAKE) browser-test; \
-	    else echo "No Chromium with its driver here: links and drawing pad were not tried in a browser"; fi
+	    else echo "No Chromium with its driver here: links and pads were not tried in a browser"; fi
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Click each link and draw on notebook 05's pad in a real browser: Chromium and its driver, as Debian packages them.
+# Click each link and draw on the pads in a real browser: Chromium and its driver, as Debian packages them.
 browser-test: .venv/ready
 	$(INSTALL) --quiet --requirement tests/browser/requirements.txt
 	$(BIN)/pytest tests/browser/*.py
@@ -61,6 +61,10 @@ browser-test: .venv/ready
 # JupyterLab on this machine only. It serves the whole repository, so that links to the README open.
 lab: .venv/ready
 	$(BIN)/jupyter lab --ip 127.0.0.1 --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+
+# Write pad.html, which reads digits without Python.
+pad: .venv/ready
+	$(BIN)/python tools/write_pad.py
 
 # The full run of one notebook, such as `make model NOTEBOOK=06`. It stores what it finds in results/,
 # and replaces the weights that ship, if the notebook makes some: they come from a folder of their own,
@@ -86,7 +90,7 @@ bench:
 	$(MAKE) model NOTEBOOK=10
 	$(MAKE) model NOTEBOOK=11
 
-# Store all notebooks as executed here, and take pictures and tables of the documents from them.
+# Store all notebooks as executed here, and take pictures and tables of the documents, and pad.html, from them.
 readme: .venv/ready
 	@for notebook in $(NOTEBOOKS); do \
 	    echo "executing $$notebook in place"; \
@@ -94,6 +98,7 @@ readme: .venv/ready
 	done
 	$(COALESCE) --to notebook --inplace $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
+	$(BIN)/python tools/write_pad.py
 
 # The newest releases that go together, for all systems and each Python from 3.10 on. They are tried
 # by what is called next: `make lock test`.

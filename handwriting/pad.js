@@ -107,13 +107,14 @@ export function createPad(element, { onLift = () => {}, onDraw = () => {} }) {
 
 /** What a notebook calls for each output that shows the pad, with the model that all share. */
 function render({ model, el }) {
-  el.dataset.lmSuppressShortcuts = "true"; // in JupyterLab keys are the button's, not the cell's
   const show = createPad(el, {
     onLift(strokes) {
       model.set("strokes", strokes);
       model.save_changes(); // to Python
     },
   });
+  // JupyterLab leaves keys to this element: Enter would edit the cell, and A insert another one.
+  el.querySelector("button").dataset.lmSuppressShortcuts = "true";
   const update = () => show(model.get("strokes"));
   update();
   model.on("change:strokes", update); // by Python, or in another output

@@ -1,9 +1,15 @@
 """The drawing pad without a browser: what strokes become, and when an answer is asked for."""
 
+import base64
+import io
+import re
+
 import numpy as np
 import pytest
 import torch
+import write_pad
 from matplotlib.figure import Figure
+from PIL import Image
 
 from handwriting.examples import Examples
 from handwriting.pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
@@ -240,3 +246,21 @@ def test_two_pads_that_are_open_at_once_lose_no_example_of_each_other(teaching_p
     assert Examples(path).load()[1] == [0, 2, 3, 4, 5, 6]
     one.learn()
     assert teaching_pad.calls[-1] == ("teach", 6, [0, 2, 3, 4, 5, 6])
+
+
+# The page that reads without Python ---------------------------------------------------------------
+
+
+def test_the_page_is_current():
+    """Its photo is compressed by Pillow, whose releases may do so a bit differently."""
+    photo = re.compile(r"data:image/jpeg;base64,([\w+/=]+)")
+    stored = (ROOT / "pad.html").read_text(encoding="utf-8")
+    made = write_pad.page()
+    assert photo.sub("", stored) == photo.sub("", made), "call make pad"
+    (encoded,) = photo.findall(stored)
+    (shown, original) = (
+        np.asarray(Image.open(file).convert("RGB"), dtype=np.float32)
+        for file in (io.BytesIO(base64.b64decode(encoded)), ROOT / "pictures" / "page.png")
+    )
+    assert np.abs(shown - original).mean() < 4, "call make pad"
+    assert len(stored) < 1_000_000

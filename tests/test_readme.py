@@ -6,12 +6,11 @@ import nbformat
 import pytest
 import torch
 import update_readme
-from cells import source_of
+from cells import network_of_notebook_08, source_of
 from PIL import Image
 from suite import find_notebooks
 from torch import nn
 
-import mnist_helpers
 from mnist_helpers import (
     AUGMENTED_PATH,
     CONVOLUTIONAL_PATH,
@@ -29,14 +28,6 @@ DOCUMENTS = {
 }
 README = DOCUMENTS["README.md"]
 NOTEBOOKS = find_notebooks()
-
-
-def network_of_notebook_08():
-    scope = {"mnist": mnist_helpers, "nn": nn, "torch": torch, "Tensor": torch.Tensor}
-    exec(source_of("08", "class ConvolutionalNetwork("), scope)
-    return scope["ConvolutionalNetwork"]()
-
-
 SHIPPED = {  # what makes the network, and the accuracy below which no weights ship
     MODEL_PATH: (Network, 0.978),
     AUGMENTED_PATH: (Network, 0.993),

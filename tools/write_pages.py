@@ -3,7 +3,8 @@
     python tools/write_pages.py FOLDER
 
 Formulas become MathML, which browsers typeset by themselves; pictures are embedded; links between
-notebooks lead to the pages; the index shows the map of the README, with each one's last figure.
+notebooks lead to the pages. The index begins with the pad that reads, and shows the map of the
+README, with each notebook's last figure.
 """
 
 import re
@@ -19,6 +20,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from suite import ROOT
 from traitlets.config import Config
+from write_pad import reader
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -64,8 +66,10 @@ INDEX = """<!DOCTYPE html>
   p {{ margin: 0.3rem 0 0 }}
 </style>
 <h1>MNIST notebooks</h1>
-<p>From raw pixels to a tested classifier of handwritten digits: the notebooks in their order, as
-executed on this computer.</p>
+<p>From raw pixels to a tested classifier of handwritten digits. Begin by drawing one, with a mouse,
+a pen or a finger: the network of notebook 08 reads it, in this page.</p>
+{reader}
+<p>The notebooks in their order, as executed on this computer:</p>
 <ol>
 {cards}
 </ol>
@@ -93,7 +97,7 @@ class Renderer(IPythonRenderer):
         return html  # nbconvert's would close each <details> before the solution that it folds
 
     def link(self, text, url, title=None):
-        url = re.sub(r"^\.\./README\.md(#.*)?$", "index.html", url)
+        url = re.sub(r"^\.\./(README\.md|pad\.html)(#.*)?$", "index.html", url)
         url = re.sub(r"\.ipynb(?=$|#)", ".html", url)
         file, _, _ = url.partition("#")
         if file.endswith(".html") and "/" not in file and file not in self.pages:
@@ -158,7 +162,8 @@ def write(folder: Path) -> None:
             question=escape(question_of(path.name)),
         )
         cards.append(card)
-    (folder / "index.html").write_text(INDEX.format(cards="\n".join(cards)), encoding="utf-8")
+    index = INDEX.format(reader=reader(), cards="\n".join(cards))
+    (folder / "index.html").write_text(index, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,3 @@ def browser():
     driver = webdriver.Chrome(options, service)
     yield driver
     driver.quit()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_exception_interact(node, call, report):
-    yield
-    b = node.funcargs.get("browser") if hasattr(node, "funcargs") else None
-    if b:
-        b.save_screenshot(f"/tmp/w/{node.name[:40]}.png")
-        try:
-            print(b.get_log("browser")[-10:])
-        except Exception as e:
-            print(e)

@@ -1,0 +1,155 @@
+// From strokes on the pad to an image as in MNIST: what digit.py does, for the page that reads
+// without Python. Images are arrays of rows.
+
+import { SIDE, drawStrokes } from "./pad.js";
+
+const FINE = 200; // pixels: the sides of the drawing in which the ink is looked for
+const BOX = 20; // pixels: in MNIST the longer side of a digit
+export const SIZE = 28; // pixels: the sides of an image of MNIST
+
+export const grid = (rows, columns, value) =>
+  Array.from({ length: rows }, (_, row) =>
+    Array.from({ length: columns }, (_, column) => value(row, column)),
+  );
+export const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+
+/** Return the image, 28 × 28, 0 (paper) to 1 (ink). An Error says that there is not one digit. */
+export function prepare(strokes) {
+  const digits = digitsIn(inkOf(strokes));
+  if (digits.length === 0) throw Error("Draw a digit.");
+  if (digits.length > 1) throw Error(`These are ${digits.length} digits: draw one.`);
+  return asInMnist(digits[0]);
+}
+
+/** Return where ink is, true or false. */
+function inkOf(strokes) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = FINE;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.scale(FINE / SIDE, FINE / SIDE);
+  drawStrokes(context, strokes);
+  const { data } = context.getImageData(0, 0, FINE, FINE); // red, green, blue, opacity of each pixel
+  return grid(FINE, FINE, (row, column) => data[4 * (row * FINE + column)] < 128);
+}
+
+/** Return the digits, each a list of its pixels [row, column]. Near strokes are one, specks none. */
+function digitsIn(ink) {
+  const strokes = partsOf(ink);
+  const lineHeight = Math.max(...strokes.map((stroke) => boxOf(stroke).height));
+  const large = strokes.filter((stroke) => {
+    const { height, width } = boxOf(stroke);
+    return Math.max(height, width) > lineHeight / 8;
+  });
+  const inkOfLarge = grid(FINE, FINE, () => false);
+  for (const [row, column] of large.flat()) inkOfLarge[row][column] = true;
+  // A 5 may have its bar this far above the rest, but beside a gap the next digit stands.
+  const thick = thicken(inkOfLarge, lineHeight / 3, lineHeight / 16);
+  return partsOf(thick)
+    .map((part) => part.filter(([row, column]) => inkOfLarge[row][column]))
+    .filter((part) => {
+      const { height, width } = boxOf(part);
+      return height > 0.4 * lineHeight && width < 3 * lineHeight;
+    });
+}
+
+/** Return the parts of the ink, each a list of pixels that touch each other, if only at corners. */
+function partsOf(ink) {
+  const isNew = ink.map((row) => [...row]);
+  const parts = [];
+  for (let row = 0; row < FINE; row++) {
+    for (let column = 0; column < FINE; column++) {
+      if (!isNew[row][column]) continue;
+      isNew[row][column] = false;
+      const part = [[row, column]];
+      for (const [r, c] of part) { // the list grows meanwhile
+        for (let i = Math.max(r - 1, 0); i <= Math.min(r + 1, FINE - 1); i++) {
+          for (let j = Math.max(c - 1, 0); j <= Math.min(c + 1, FINE - 1); j++) {
+            if (isNew[i][j]) part.push([i, j]);
+            isNew[i][j] = false;
+          }
+        }
+      }
+      parts.push(part);
+    }
+  }
+  return parts;
+}
+
+/** Return the ink made thicker: two pixels touch if no more than this lies between them. */
+function thicken(ink, gapDown, gapSideways) {
+  const [down, sideways] = [gapDown, gapSideways].map((gap) => Math.floor(gap / 2));
+  const thick = grid(FINE, FINE, () => false);
+  ink.forEach((values, row) =>
+    values.forEach((isInk, column) => {
+      if (!isInk) return;
+      for (let i = Math.max(row - down, 0); i <= Math.min(row + down, FINE - 1); i++) {
+        thick[i].fill(true, Math.max(column - sideways, 0), column + sideways + 1);
+      }
+    }),
+  );
+  return thick;
+}
+
+/** Return where pixels [row, column] are. */
+function boxOf(pixels) {
+  const rows = pixels.map(([row]) => row);
+  const columns = pixels.map(([, column]) => column);
+  const [top, left] = [Math.min(...rows), Math.min(...columns)];
+  return { top, left, height: Math.max(...rows) - top + 1, width: Math.max(...columns) - left + 1 };
+}
+
+/** Scale the longer side of a digit to 20 pixels, and put its centre of mass in the middle. */
+function asInMnist(digit) {
+  const { top, left, height, width } = boxOf(digit);
+  const ink = grid(height, width, () => 0);
+  for (const [row, column] of digit) ink[row - top][column - left] = 1;
+  const scale = BOX / Math.max(height, width);
+  const newHeight = Math.max(1, Math.round(scale * height));
+  const newWidth = Math.max(1, Math.round(scale * width));
+  const small = resize(ink, newHeight, newWidth);
+  const darkest = Math.max(...small.flat());
+  const mass = sum(small.flat());
+  const centreRow = sum(small.map((values, row) => row * sum(values))) / mass;
+  const centreColumn = sum(small.flatMap((values) => values.map((v, column) => column * v))) / mass;
+  const firstRow = firstIndex(centreRow, newHeight);
+  const firstColumn = firstIndex(centreColumn, newWidth);
+  return grid(
+    SIZE,
+    SIZE,
+    (row, column) => (small[row - firstRow]?.[column - firstColumn] ?? 0) / darkest,
+  );
+}
+
+/** Return where the digit begins, so that its centre is in the middle, if it is all inside then. */
+function firstIndex(centre, length) {
+  const first = Math.round(SIZE / 2 - centre);
+  return Math.min(Math.max(first, 0), SIZE - length);
+}
+
+/** Scale an image by a bicubic filter, as Pillow does; what comes out below 0 is 0. */
+function resize(image, height, width) {
+  const narrow = resizeRows(image, width);
+  return transpose(resizeRows(transpose(narrow), height)).map((row) =>
+    row.map((value) => Math.max(value, 0)),
+  );
+}
+
+const transpose = (image) => grid(image[0].length, image.length, (row, column) => image[column][row]);
+
+function resizeRows(image, width) {
+  const weights = bicubicWeights(image[0].length, width);
+  return image.map((row) => weights.map((ofPixel) => sum(row.map((v, old) => v * ofPixel[old]))));
+}
+
+/** Return how much each old pixel of a row counts for each new one. */
+function bicubicWeights(oldWidth, newWidth) {
+  const scale = oldWidth / newWidth;
+  const weights = grid(newWidth, oldWidth, (index, old) => {
+    const distance = Math.abs(old + 0.5 - (index + 0.5) * scale); // between their middles
+    const x = distance / Math.max(scale, 1); // what gets smaller is smoothed, too
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+    if (x < 2) return ((-0.5 * x + 2.5) * x - 4) * x + 2;
+    return 0;
+  });
+  return weights.map((ofPixel) => ofPixel.map((weight) => weight / sum(ofPixel)));
+}

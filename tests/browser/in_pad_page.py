@@ -1,0 +1,213 @@
+"""pad.html in a real browser, from the file and without a network: for ``make browser-test``.
+
+With the environment variable ``SCREENSHOTS``, pictures of it are written to that folder.
+"""
+
+import os
+
+import pytest
+import torch
+import write_pages
+from cells import network_of_notebook_08
+from pointers import Pointers
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from handwriting.data import load_pen_digits
+from handwriting.digit import DIGIT_SIDE, cut_digits, find_ink, load_grey, prepare
+from handwriting.pad import draw_strokes
+from handwriting.teaching import on_pad
+from mnist_helpers import CONVOLUTIONAL_PATH, ROOT, load_checkpoint, load_mnist
+
+SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
+DRAWINGS = [on_pad(digit.strokes) for digit in load_pen_digits()[::37][:200]]
+TWO_ONES = [[(60, 60), (60, 220)], [(220, 60), (220, 220)]]
+
+
+class Page:
+    """The page that is open: its pad, and what it answers."""
+
+    def __init__(self, browser, path):
+        self.browser = browser
+        browser.execute_cdp_cmd("Network.enable", {})
+        browser.execute_cdp_cmd(
+            "Network.emulateNetworkConditions",
+            {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+        )
+        browser.get(path.as_uri())
+        self.pad = Pointers(browser, browser.find_element(By.CSS_SELECTOR, "#pad canvas"))
+
+    def answer(self):
+        return self.browser.find_element(By.ID, "answer").text
+
+    def wait_for(self, words):
+        WebDriverWait(self.browser, 10).until(lambda _: words in self.answer())
+
+    def bars(self):
+        """Return the probabilities that the ten bars show, by how long they are made."""
+        lengths = "return Array.from(document.querySelectorAll('.bar'), (bar) => bar.style.width)"
+        return [float(width.strip("%")) / 100 for width in self.browser.execute_script(lengths)]
+
+    def run(self, script, argument):
+        """Return what a script returns that takes one argument and may wait."""
+        self.browser.set_script_timeout(120)  # seconds
+        return self.browser.execute_script(
+            f"return (async (argument) => {{ {script} }})(arguments[0])", argument
+        )
+
+
+@pytest.fixture
+def open_page(browser):
+    def open_it(path=ROOT / "pad.html", width=1200):
+        browser.set_window_size(width, 900)
+        return Page(browser, path)
+
+    yield open_it
+    browser.set_window_size(1200, 900)
+    browser.execute_cdp_cmd("Network.disable", {})
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = network_of_notebook_08().eval()
+    load_checkpoint(model, CONVOLUTIONAL_PATH)
+    return model
+
+
+def take_screenshot(browser, name):
+    if "SCREENSHOTS" in os.environ:
+        browser.save_screenshot(f"{os.environ['SCREENSHOTS']}/{name}.png")
+
+
+def test_a_digit_that_is_drawn_by_mouse_is_read(open_page, browser):
+    page = open_page()
+    assert page.answer() == "Draw a digit." and page.bars() == [0] * 10
+    page.pad.draw(SEVEN)
+    page.wait_for("The network reads a 7.")
+    assert sum(page.bars()) == pytest.approx(1, abs=1e-4) and page.bars()[7] > 0.9
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').length")
+    assert loaded == 0
+    take_screenshot(browser, "pad_page")
+
+
+def test_so_does_the_index_of_the_executed_notebooks(open_page, tmp_path):
+    write_pages.write(tmp_path)  # of no notebooks
+    page = open_page(tmp_path / "index.html")
+    page.pad.draw(SEVEN)
+    page.wait_for("The network reads a 7.")
+
+
+def test_it_answers_before_the_pen_is_lifted(open_page):
+    page = open_page()
+    page.pad.send("mousePressed", (140, 50))
+    page.pad.send("mouseMoved", (140, 150))
+    page.pad.send("mouseMoved", (140, 230))
+    page.wait_for("The network reads a 1.")
+    page.pad.send("mouseReleased", (140, 230))
+
+
+def test_on_a_phone_a_finger_draws_and_does_not_scroll(open_page, browser):
+    page = open_page(width=390)
+    size = "const { clientWidth, scrollWidth, scrollHeight } = document.documentElement;"
+    assert browser.execute_script(f"{size} return scrollWidth <= clientWidth")
+    assert browser.execute_script(f"{size} return scrollHeight > innerHeight")
+    page.pad.draw_by_finger([(140, 240), (140, 40)])
+    page.wait_for("The network reads a 1.")
+    assert browser.execute_script("return scrollY") == 0
+    page.pad.draw_by_finger([(80, 70), (140, 40)])
+    take_screenshot(browser, "pad_page_phone")
+
+
+def test_what_is_not_one_digit_is_said(open_page):
+    page = open_page()
+    for stroke in TWO_ONES:
+        page.pad.draw(stroke)
+    page.wait_for("These are 2 digits: draw one.")
+    assert page.bars() == [0] * 10
+
+
+def test_a_key_clears_it(open_page, browser):
+    page = open_page()
+    page.pad.draw(SEVEN)
+    page.wait_for("a 7")
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "Clear"
+    browser.switch_to.active_element.send_keys(Keys.SPACE)
+    page.wait_for("Draw a digit.")
+    assert not page.pad.is_ink((140, 70)) and page.bars() == [0] * 10
+
+
+def hand_out(folder, names):
+    """Return a copy of the page that hands out names: those in a module are its own."""
+    text = (ROOT / "pad.html").read_text(encoding="utf-8")
+    copy = folder / "pad.html"
+    end = "\n</script>"
+    copy.write_text(
+        text.replace(end, f"\nObject.assign(window, {{ {names} }});{end}"), encoding="utf-8"
+    )
+    return copy
+
+
+def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path, network):
+    images = load_mnist(train=False).data[:200] / 255  # (200, 28, 28)
+    with torch.inference_mode():
+        expected = network(images.unsqueeze(1)).exp()
+    found = open_page(hand_out(tmp_path, "probabilitiesOf, layers")).run(
+        "return argument.map((image) => probabilitiesOf(image, layers))",
+        images.tolist(),
+    )
+    assert (torch.tensor(found) - expected).abs().max() <= 1e-4
+
+
+def test_ink_becomes_the_image_that_python_makes_of_it(open_page, tmp_path):
+    inks, images = [], []
+    for strokes in DRAWINGS[::4]:
+        ink = find_ink(load_grey(draw_strokes(strokes), DIGIT_SIDE))
+        found = cut_digits(ink)
+        if len(found) == 1:
+            inks.append(ink.tolist())
+            images.append(found[0])
+    made = open_page(hand_out(tmp_path, "digitsIn, asInMnist")).run(
+        "return argument.map((ink) => asInMnist(digitsIn(ink)[0]))", inks
+    )
+    assert len(images) > 45 and (torch.tensor(made) - torch.cat(images)).abs().max() <= 1e-4
+
+
+# Send pointer events at the places of all strokes; the words change when the page has read them.
+DRAW = """
+const pad = document.querySelector("#pad canvas");
+const { left, top } = pad.getBoundingClientRect();
+const send = (kind, [x, y]) => pad.dispatchEvent(
+  new PointerEvent(kind, { pointerId: 1, clientX: left + x, clientY: top + y }),
+);
+const answer = document.getElementById("answer");
+const answers = [];
+for (const strokes of argument) {
+  document.querySelector("#pad button").click();
+  for (const points of strokes) {
+    send("pointerdown", points[0]);
+    for (const point of points.slice(1)) send("pointermove", point);
+    send("pointerup", points.at(-1));
+  }
+  answer.textContent = "";
+  while (!answer.textContent) await new Promise((resolve) => setTimeout(resolve));
+  answers.push(answer.textContent);
+}
+return answers;
+"""
+
+
+def test_it_reads_what_is_drawn_as_python_does(open_page, network):
+    expected = []
+    for strokes in DRAWINGS:
+        try:
+            image = prepare(draw_strokes(strokes))
+        except ValueError:  # it is drawn in two parts
+            expected.append("These are 2 digits: draw one.")
+            continue
+        with torch.inference_mode():
+            expected.append(f"The network reads a {network(image)[0].argmax()}.")
+    read = open_page().run(DRAW, DRAWINGS)
+    same = sum(one == other for one, other in zip(read, expected, strict=True))
+    assert len(expected) == 200 and same >= 198
