@@ -113,7 +113,7 @@ function render({ model, el }) {
       model.save_changes(); // to Python
     },
   });
-  // JupyterLab leaves keys to this element: Enter would edit the cell, and A insert another one.
+  // JupyterLab leaves the keys to the button. Else some would act on the cell, such as A and B.
   el.querySelector("button").dataset.lmSuppressShortcuts = "true";
   const update = () => show(model.get("strokes"));
   update();

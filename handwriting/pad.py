@@ -85,10 +85,11 @@ class DrawingPad:
         right = ipywidgets.VBox([self.words, self.picture])
         return ipywidgets.HBox([self.canvas, right], layout={"grid_gap": "16px"})
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """Show the pad where the notebook runs. Words stand in its place where it is only read."""
+        _, metadata = self.canvas._repr_mimebundle_()  # for Colab: where to find this widget
         words = {"text/plain": "(The drawing pad is here where the notebook runs.)"}
-        return self.box()._repr_mimebundle_() | words
+        return self.box()._repr_mimebundle_() | words, metadata
 
 
 class TeachingPad(DrawingPad):

@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +31,9 @@ def pad():
     pad = DrawingPad(answer)
     pad.drawings = drawings
     return pad
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def ink_of(drawing):
@@ -83,9 +88,25 @@ def test_the_browser_draws_with_the_same_pen():
 
 
 def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
-    bundle = pad._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "drawing pad is here" in bundle["text/plain"]
+    data, metadata = pad._repr_mimebundle_()
+    assert WIDGET in data and metadata == {}
+    assert "drawing pad is here" in data["text/plain"]
+
+
+def test_in_colab_the_output_says_where_widgets_are_found(pad, monkeypatch):
+    """Colab's module, as far as anywidget knows it."""
+    widgets = SimpleNamespace(_installed_url=None)
+
+    def enable_custom_widget_manager():
+        widgets._installed_url = "an address"
+
+    colab = SimpleNamespace(
+        _widgets=widgets, enable_custom_widget_manager=enable_custom_widget_manager
+    )
+    monkeypatch.setitem(sys.modules, "google.colab.output", colab)
+    data, metadata = pad._repr_mimebundle_()
+    assert WIDGET in data
+    assert metadata[WIDGET]["colab"] == {"custom_widget_manager": {"url": "an address"}}
 
 
 # The pad that is taught ---------------------------------------------------------------------------
