@@ -19,7 +19,12 @@ from handwriting.examples import Examples
 
 SIDE = 280  # pixels of the pad, as in pad.js
 PEN = 18  # pixels: as thick on the pad as MNIST's strokes are in their image
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # the type of such an output
 INVITATION = "Draw a digit."
+WHERE_IT_IS = (
+    "(The drawing pad is here where the notebook runs. "
+    "pad.html, in the top folder, is one that needs no notebook.)"
+)
 LAST_SHOWN = 20  # examples; to draw more takes long
 
 Point = tuple[float, float]
@@ -52,7 +57,8 @@ class DrawingPad:
         self.canvas = Canvas()
         self.canvas.observe(lambda change: self.show_answer(), "strokes")
         self.words = ipywidgets.HTML(INVITATION)
-        self.picture = ipywidgets.Image(width=440, layout={"display": "none"})
+        self.picture = ipywidgets.Image(width=440)
+        show_figure(self.picture, None)
 
     @property
     def strokes(self) -> list[list[Point]]:
@@ -73,8 +79,7 @@ class DrawingPad:
     def show_answer(self) -> None:
         text, figure = self.answer(self.drawing()) if self.strokes else (INVITATION, None)
         self.words.value = text
-        self.picture.value = png_of(figure) if figure else b""
-        self.picture.layout.display = None if figure else "none"
+        show_figure(self.picture, figure)
 
     def drawing(self) -> Image.Image:
         """Return the strokes as a picture, black on white."""
@@ -87,9 +92,9 @@ class DrawingPad:
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """Show the pad where the notebook runs. Words stand in its place where it is only read."""
-        _, metadata = self.canvas._repr_mimebundle_()  # for Colab: where to find this widget
-        words = {"text/plain": "(The drawing pad is here where the notebook runs.)"}
-        return self.box()._repr_mimebundle_() | words, metadata
+        data, metadata = self.canvas._repr_mimebundle_()  # metadata: for Colab
+        data[WIDGET_VIEW]["model_id"] = self.box().model_id
+        return data | {"text/plain": WHERE_IT_IS}, metadata
 
 
 class TeachingPad(DrawingPad):
@@ -196,7 +201,8 @@ class TeachingPad(DrawingPad):
         self.choice.value = 0
         self.line.value = f"Examples: {len(names)}"
         last = slice(-LAST_SHOWN, None)
-        self.gallery.value = png_of(figure_of(self.images[last], names[last])) if names else b""
+        figure = figure_of(self.images[last], names[last]) if names else None
+        show_figure(self.gallery, figure)
 
     def box(self) -> ipywidgets.Box:
         which = ipywidgets.HBox([ipywidgets.HTML("It was a"), *self.digit_buttons])
@@ -227,7 +233,10 @@ def figure_of(images: list[Tensor], titles: list[str], columns: int = 10) -> Fig
     return figure
 
 
-def png_of(figure: Figure) -> bytes:
+def show_figure(image: ipywidgets.Image, figure: Figure | None) -> None:
+    """Show a figure in an image. Without one hide it: browsers show an empty image as broken."""
     file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    if figure:
+        figure.savefig(file, format="png")
+    image.value = file.getvalue()
+    image.layout.display = None if figure else "none"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from handwriting.examples import Examples
-from handwriting.pad import INVITATION, PEN, SIDE, DrawingPad, TeachingPad
+from handwriting.pad import INVITATION, PEN, SIDE, WIDGET_VIEW, DrawingPad, TeachingPad
 from mnist_helpers import ROOT
 
 
@@ -31,9 +31,6 @@ def pad():
     pad = DrawingPad(answer)
     pad.drawings = drawings
     return pad
-
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def ink_of(drawing):
@@ -67,8 +64,9 @@ def test_strokes_add_up_until_the_pad_is_cleared(pad):
     lift(pad, [[(50, 50)], [(150, 50)]])
     first, second = (len(ink_of(drawing)[0]) for drawing in pad.drawings)
     assert second == pytest.approx(2 * first, rel=0.05)
+    assert pad.picture.layout.display is None
     lift(pad, [])  # by the button
-    assert pad.text == INVITATION and pad.picture.value == b""
+    assert pad.text == INVITATION and pad.picture.layout.display == "none"
     lift(pad, [[(50, 50)]])
     pad.clear()
     assert pad.strokes == [] and pad.text == INVITATION and pad.picture.value == b""
@@ -89,7 +87,7 @@ def test_the_browser_draws_with_the_same_pen():
 
 def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
     data, metadata = pad._repr_mimebundle_()
-    assert WIDGET in data and metadata == {}
+    assert WIDGET_VIEW in data and metadata == {}
     assert "drawing pad is here" in data["text/plain"]
 
 
@@ -105,8 +103,8 @@ def test_in_colab_the_output_says_where_widgets_are_found(pad, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "google.colab.output", colab)
     data, metadata = pad._repr_mimebundle_()
-    assert WIDGET in data
-    assert metadata[WIDGET]["colab"] == {"custom_widget_manager": {"url": "an address"}}
+    assert WIDGET_VIEW in data
+    assert metadata[WIDGET_VIEW]["colab"] == {"custom_widget_manager": {"url": "an address"}}
 
 
 # The pad that is taught ---------------------------------------------------------------------------

@@ -56,21 +56,34 @@ def pages(folder):
     return {path.name: Page(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
 
 
+def check_that_nothing_is_loaded(page):
+    for tag, name, value in page.attributes:
+        if name in ("src", "srcset", "data", "poster") or (tag, name) == ("link", "href"):
+            assert value.startswith("data:"), (tag, name, value[:100])
+        if not name.startswith("xmlns") and (tag, name) != ("a", "href"):
+            assert value.startswith("data:") or "//" not in value, (tag, name, value[:100])
+    style = re.sub(r"/\*.*?\*/", "", page.texts.get("style", ""), flags=re.DOTALL)
+    assert "@import" not in style
+    for address in re.findall(r"url\(([^)]*)\)", style):
+        assert address.strip("'\"").startswith("data:"), address[:100]
+    script = page.texts.get("script", "")
+    loading = r"https?:|\b(fetch|import|src|XMLHttpRequest|WebSocket|EventSource|sendBeacon)\b"
+    assert not re.search(loading, script)
+
+
 def test_nothing_is_loaded_from_a_network_or_another_file(pages):
     assert len(pages) == len(NOTEBOOKS) + 1
-    for file, page in pages.items():
-        for tag, name, value in page.attributes:
-            if name in ("src", "srcset", "data", "poster") or (tag, name) == ("link", "href"):
-                assert value.startswith("data:"), (tag, name, value[:100])
-            if not name.startswith("xmlns") and (tag, name) != ("a", "href"):
-                assert value.startswith("data:") or "//" not in value, (tag, name, value[:100])
-        script = page.texts.get("script", "")
-        assert bool(script) == (file == "index.html")  # which reads what is drawn
-        assert not re.search(r"https?:|\b(fetch|import|XMLHttpRequest|WebSocket)\b", script)
-        style = re.sub(r"/\*.*?\*/", "", page.texts.get("style", ""), flags=re.DOTALL)
-        assert "@import" not in style
-        for address in re.findall(r"url\(([^)]*)\)", style):
-            assert address.strip("'\"").startswith("data:"), address[:100]
+    for name, page in pages.items():
+        check_that_nothing_is_loaded(page)
+        assert ("script" in page.texts) == (name == "index.html")  # which reads what is drawn
+
+
+def test_the_page_that_reads_by_itself_loads_nothing_either():
+    page = Page((ROOT / "pad.html").read_text(encoding="utf-8"))
+    check_that_nothing_is_loaded(page)
+    assert "createPad" in page.texts["script"] and ("img", "src") in {
+        a[:2] for a in page.attributes
+    }
 
 
 def test_each_picture_says_what_it_shows(pages):

@@ -261,6 +261,11 @@ def test_the_same_notebook_in_another_tab_holds_the_same(pad, browser):
     assert pad.first.is_ink((160, 140))
 
 
+def test_a_stroke_may_leave_the_pad(pad):
+    pad.first.draw([(140, 40), (140, 240), (400, 240)])
+    pad.wait_for("140,40 to 400,240")
+
+
 def test_a_finger_draws_and_does_not_scroll(pad, browser):
     top = "return arguments[0].getBoundingClientRect().top"
     before = browser.execute_script(top, pad.first.canvas)
@@ -281,10 +286,12 @@ def test_a_second_finger_draws_nothing(pad):
     pad.first.touch("touchStart", (60, 40))
     pad.first.touch("touchStart", (60, 40), (200, 60))
     pad.first.touch("touchMove", (60, 140), (200, 160))
-    pad.first.touch("touchMove", (60, 240))  # the second is lifted
+    pad.first.touch("touchEnd", (200, 160), first=1)
+    pad.first.touch("touchMove", (60, 240))
     pad.first.touch("touchEnd")
     pad.wait_for("60,40 to 60,240")
-    assert ";" not in pad.said() and not pad.first.is_ink((200, 110))
+    assert ";" not in pad.said()
+    assert not pad.first.is_ink((200, 110)) and not pad.first.is_ink((130, 150))
 
 
 @pytest.mark.parametrize("taken_away", [False, True])

@@ -39,9 +39,12 @@ class Pointers:
             | {"buttons": 0 if kind == "mouseReleased" else 1},
         )
 
-    def touch(self, kind: str, *points: Point) -> None:
-        """Send where all fingers are: touchStart, touchMove, touchEnd or touchCancel."""
-        places = [self.place(point) | {"id": number} for number, point in enumerate(points)]
+    def touch(self, kind: str, *points: Point, first: int = 0) -> None:
+        """Send where fingers are, numbered from ``first``, as touchStart, touchMove or touchEnd.
+
+        To touchEnd and touchCancel no points mean all fingers.
+        """
+        places = [self.place(point) | {"id": number} for number, point in enumerate(points, first)]
         self.browser.execute_cdp_cmd(
             "Input.dispatchTouchEvent", {"type": kind, "touchPoints": places}
         )
