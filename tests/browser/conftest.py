@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a browser of their own: fingers leave their trace
 def browser():
     from selenium import webdriver  # here, as only `make browser-test` installs it
 
