@@ -1,5 +1,6 @@
 // From strokes on the pad to an image as in MNIST: what digit.py does, for the page that reads
-// without Python. Images are arrays of rows.
+// without Python. Only what paper needs is left out: black strokes on white are ink without a search.
+// Images are arrays of rows.
 
 import { SIDE, drawStrokes } from "./pad.js";
 
@@ -13,12 +14,16 @@ export const grid = (rows, columns, value) =>
   );
 export const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** Return the image, 28 × 28, 0 (paper) to 1 (ink). An Error says that there is not one digit. */
+/** Round as Python does: halves go to the even number. */
+const round = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+
+/** Return the image, 28 × 28, 0 (paper) to 1 (ink), or say why there is none: {image} or {problem}. */
 export function prepare(strokes) {
+  if (strokes.length === 0) return { problem: "Draw a digit." };
   const digits = digitsIn(inkOf(strokes));
-  if (digits.length === 0) throw Error("Draw a digit.");
-  if (digits.length > 1) throw Error(`These are ${digits.length} digits: draw one.`);
-  return asInMnist(digits[0]);
+  if (digits.length === 0) return { problem: "This is far too wide for a digit." };
+  if (digits.length > 1) return { problem: `These are ${digits.length} digits: draw one.` };
+  return { image: asInMnist(digits[0]) };
 }
 
 /** Return where ink is, true or false. */
@@ -77,7 +82,8 @@ function partsOf(ink) {
 
 /** Return the ink made thicker: two pixels touch if no more than this lies between them. */
 function thicken(ink, gapDown, gapSideways) {
-  const [down, sideways] = [gapDown, gapSideways].map((gap) => Math.floor(gap / 2));
+  const down = Math.floor(gapDown / 2);
+  const sideways = Math.floor(gapSideways / 2);
   const thick = grid(FINE, FINE, () => false);
   ink.forEach((values, row) =>
     values.forEach((isInk, column) => {
@@ -104,8 +110,8 @@ function asInMnist(digit) {
   const ink = grid(height, width, () => 0);
   for (const [row, column] of digit) ink[row - top][column - left] = 1;
   const scale = BOX / Math.max(height, width);
-  const newHeight = Math.max(1, Math.round(scale * height));
-  const newWidth = Math.max(1, Math.round(scale * width));
+  const newHeight = Math.max(1, round(scale * height));
+  const newWidth = Math.max(1, round(scale * width));
   const small = resize(ink, newHeight, newWidth);
   const darkest = Math.max(...small.flat());
   const mass = sum(small.flat());
@@ -122,7 +128,7 @@ function asInMnist(digit) {
 
 /** Return where the digit begins, so that its centre is in the middle, if it is all inside then. */
 function firstIndex(centre, length) {
-  const first = Math.round(SIZE / 2 - centre);
+  const first = round(SIZE / 2 - centre);
   return Math.min(Math.max(first, 0), SIZE - length);
 }
 

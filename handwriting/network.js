@@ -59,18 +59,22 @@ function softmax(logits) {
 }
 
 /**
- * Return the weights by layer, conv1.weight and so on, as nested arrays.
+ * Return the weights of each layer, conv1.weight and so on, as arrays in arrays.
  *
- * The file holds 32-bit numbers, one tensor after the other. The shapes say how long each is.
+ * The numbers are those of all layers, one after the other, and the shapes tell how many are whose:
+ * an array of shape [16, 1, 3, 3] has 16 arrays of shape [1, 3, 3].
  */
 export function unpackWeights(numbers, shapes) {
   let next = 0;
-  const take = ([length, ...inner]) =>
-    Array.from({ length }, () => (inner.length ? take(inner) : numbers[next++]));
+  function take([length, ...inner]) {
+    if (length === undefined) return numbers[next++]; // of shape []
+    return Array.from({ length }, () => take(inner));
+  }
   const layers = {};
   for (const [name, shape] of Object.entries(shapes)) {
     const [layer, kind] = name.split(".");
-    layers[layer] = { ...layers[layer], [kind]: take(shape) };
+    layers[layer] ??= {};
+    layers[layer][kind] = take(shape);
   }
   return layers;
 }

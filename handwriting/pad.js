@@ -8,9 +8,11 @@ export const PEN = 18; // CSS pixels: as thick on the pad as MNIST's strokes are
 export function drawStrokes(context, strokes) {
   context.fillStyle = "white";
   context.fillRect(0, 0, SIDE, SIDE);
-  context.fillStyle = context.strokeStyle = "black";
+  context.fillStyle = "black";
+  context.strokeStyle = "black";
   context.lineWidth = PEN;
-  context.lineCap = context.lineJoin = "round";
+  context.lineCap = "round";
+  context.lineJoin = "round";
   for (const points of strokes) {
     context.beginPath();
     context.arc(...points[0], PEN / 2, 0, 2 * Math.PI); // a dot, if the pen doesn't move
@@ -22,15 +24,17 @@ export function drawStrokes(context, strokes) {
 }
 
 /**
- * Put a pad into an element, and a button that clears it.
+ * Put a pad into an element, with a button that clears it.
  *
- * onLift(strokes) is called when a stroke is finished and when the pad is cleared, and onDraw(strokes)
- * also while one is drawn. Returns show(strokes), which replaces what is there.
+ * What happens is told by functions: onDraw(strokes) while one draws and after each change, and
+ * onStroke(stroke), onUndo() and onClear() when a stroke is finished, the last one is taken back, or
+ * all are cleared. Returns show(strokes), which replaces the strokes that were told before.
  */
-export function createPad(element, { onLift = () => {}, onDraw = () => {} }) {
+export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   const canvas = document.createElement("canvas");
   canvas.style.cssText = `width: ${SIDE}px; height: ${SIDE}px; outline: 1px solid grey;
-    display: block; margin: 1px; cursor: crosshair; user-select: none; -webkit-user-select: none;
+    display: block; margin: 1px; cursor: crosshair; -webkit-touch-callout: none;
+    user-select: none; -webkit-user-select: none;
     touch-action: none`; // else a finger would scroll the page
   canvas.setAttribute("role", "img");
   const button = document.createElement("button");
@@ -39,20 +43,25 @@ export function createPad(element, { onLift = () => {}, onDraw = () => {} }) {
   button.style.cssText = "margin-top: 6px; padding: 4px 12px; font: inherit";
   element.append(canvas, button);
 
-  let finished = []; // strokes
+  let known = []; // strokes that were given to show
+  let told = []; // strokes that were drawn here and are not known yet
   let stroke = null; // the one that is being drawn
   let pointer = null; // the mouse, pen or finger that draws it, as it came down
-  let cancelled = null; // the last stroke of a finger that the system has taken away
+  let mayBePalm = false; // the last stroke was a finger's, and the system has taken the finger away
+
+  const allStrokes = () => [...known, ...told, ...(stroke ? [stroke] : [])];
 
   function paint() {
-    const strokes = stroke ? [...finished, stroke] : finished;
-    canvas.width = canvas.height = Math.round(SIDE * window.devicePixelRatio);
+    const strokes = allStrokes();
+    canvas.width = Math.round(SIDE * window.devicePixelRatio);
+    canvas.height = canvas.width;
     const context = canvas.getContext("2d");
     context.scale(canvas.width / SIDE, canvas.width / SIDE);
     drawStrokes(context, strokes);
-    const content = strokes.length === 1 ? "1 stroke" : `${strokes.length || "no"} strokes`;
-    canvas.setAttribute("aria-label", `Pad to draw a digit on: ${content}`);
-    return strokes;
+    const count = strokes.length || "no";
+    const noun = strokes.length === 1 ? "stroke" : "strokes";
+    canvas.setAttribute("aria-label", `Pad to draw a digit on: ${count} ${noun}`);
+    onDraw?.(strokes);
   }
 
   function placeOf(event) {
@@ -60,64 +69,99 @@ export function createPad(element, { onLift = () => {}, onDraw = () => {} }) {
     return [((event.clientX - left) / width) * SIDE, ((event.clientY - top) / height) * SIDE];
   }
 
+  function finish() {
+    told.push(stroke);
+    onStroke?.(stroke);
+    stroke = null;
+    pointer = null;
+    paint();
+  }
+
+  function undo() {
+    if (told.length > 0) told.pop();
+    else known = known.slice(0, -1);
+    onUndo?.();
+  }
+
+  /** Tell whether what comes down may draw: one pointer does at a time. */
+  function mayDraw(event) {
+    if (event.button !== 0) return false; // such as the right button of a mouse
+    if (pointer === null) return true;
+    if (event.pointerType !== pointer.pointerType) return isPenAfterPalm(event);
+    return event.isPrimary; // it is the only one: the other was lifted unseen, off the page say
+  }
+
+  const isPenAfterPalm = (event) => event.pointerType === "pen" && pointer.pointerType === "touch";
+
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    const isPen = event.pointerType === "pen";
-    const isTaken = pointer && pointer.pointerId !== event.pointerId;
-    const byPalm = isTaken && isPen && pointer.pointerType === "touch";
-    if (isTaken && !byPalm) return; // one pointer draws at a time
+    if (!mayDraw(event)) return;
     event.preventDefault(); // no text is selected, and no cell
-    if (isPen) finished = finished.filter((one) => one !== cancelled); // that was the palm, too
+    if (pointer && !isPenAfterPalm(event)) finish();
+    if (mayBePalm && event.pointerType === "pen") undo();
+    mayBePalm = false;
     pointer = event;
     stroke = [placeOf(event)];
-    onDraw(paint());
+    paint();
     canvas.setPointerCapture(event.pointerId); // its events come here, wherever it goes
   });
 
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer?.pointerId) return;
-    const sinceLastFrame = event.getCoalescedEvents();
-    for (const one of sinceLastFrame.length ? sinceLastFrame : [event]) stroke.push(placeOf(one));
-    onDraw(paint());
+    const isHeld = event.pointerType !== "mouse" || event.buttons & 1;
+    if (!isHeld) return finish(); // the left button was released over a menu, say
+    // All places since the last frame. Without https some browsers have no such list.
+    const moves = event.getCoalescedEvents?.() ?? [];
+    for (const move of moves.length > 0 ? moves : [event]) stroke.push(placeOf(move));
+    paint();
   });
 
-  function lift(event) {
+  canvas.addEventListener("pointerup", (event) => {
+    if (event.pointerId === pointer?.pointerId) finish();
+  });
+
+  canvas.addEventListener("pointercancel", (event) => {
     if (event.pointerId !== pointer?.pointerId) return;
-    if (event.type === "pointercancel" && event.pointerType === "touch") cancelled = stroke;
-    finished = [...finished, stroke];
-    stroke = pointer = null;
-    onLift(paint());
-  }
-  canvas.addEventListener("pointerup", lift);
-  canvas.addEventListener("pointercancel", lift);
+    mayBePalm = event.pointerType === "touch";
+    finish();
+  });
+
+  // On an iPad, Scribble would take quick strokes of the pencil for writing.
+  canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
 
   button.addEventListener("click", () => {
-    finished = [];
-    stroke = pointer = null;
-    onLift(paint());
+    known = [];
+    told = [];
+    stroke = null;
+    pointer = null;
+    onClear?.();
+    paint();
   });
 
   function show(strokes) {
-    finished = strokes;
+    const isKnown = (one) => strokes.some((other) => String(one) === String(other));
+    known = strokes;
+    told = told.filter((one) => !isKnown(one));
     paint();
   }
-  show([]);
+  paint();
   return show;
 }
 
+// In a notebook ------------------------------------------------------------------------------------
+
 /** What a notebook calls for each output that shows the pad, with the model that all share. */
 function render({ model, el }) {
+  // Only Python changes the strokes, so that all outputs hold the same, whoever comes first.
   const show = createPad(el, {
-    onLift(strokes) {
-      model.set("strokes", strokes);
-      model.save_changes(); // to Python
-    },
+    onStroke: (stroke) => model.send({ event: "stroke", stroke }),
+    onUndo: () => model.send({ event: "undo" }),
+    onClear: () => model.send({ event: "clear" }),
   });
   // JupyterLab leaves the keys to the button. Else some would act on the cell, such as A and B.
   el.querySelector("button").dataset.lmSuppressShortcuts = "true";
   const update = () => show(model.get("strokes"));
   update();
-  model.on("change:strokes", update); // by Python, or in another output
+  model.on("change:strokes", update);
   return () => model.off("change:strokes", update);
 }
 

@@ -1,4 +1,4 @@
-"""A square to draw a digit on, with the mouse or a finger, beside the answer.
+"""A square to draw a digit on, with a mouse, a pen or a finger, beside the answer.
 
 ``DrawingPad`` is for notebook 05. ``TeachingPad``, for notebook 07, also asks which digit it was.
 """
@@ -31,14 +31,27 @@ Point = tuple[float, float]
 
 
 class Canvas(anywidget.AnyWidget):
-    """What one draws on, ``pad.js``: the strokes are the same in the browser and here.
+    """What one draws on, ``pad.js``: wherever it is shown, the strokes are the same as here.
 
-    They come here when the pen is lifted. Where the canvas is shown, in the same notebook or in a
-    page that is loaded again, they are shown.
+    The browser tells what is drawn, and only here the strokes are changed: so there is one order of
+    events, also while Python is busy. A page that is loaded again shows what is here.
     """
 
     _esm = Path(__file__).with_name("pad.js")
     strokes = traitlets.List().tag(sync=True)  # of each stroke a list of points [x, y]
+
+    def __init__(self):
+        super().__init__()
+        self.on_msg(self.change_strokes)
+
+    def change_strokes(self, canvas: anywidget.AnyWidget, message: dict, buffers: list) -> None:
+        """Do what a message of the browser's says."""
+        if message["event"] == "stroke":
+            self.strokes = [*self.strokes, message["stroke"]]
+        elif message["event"] == "undo":
+            self.strokes = self.strokes[:-1]
+        elif message["event"] == "clear":
+            self.strokes = []
 
 
 class DrawingPad:
@@ -62,7 +75,7 @@ class DrawingPad:
 
     @property
     def strokes(self) -> list[list[Point]]:
-        return self.canvas.strokes
+        return list(self.canvas.strokes)
 
     @property
     def text(self) -> str:
@@ -77,7 +90,13 @@ class DrawingPad:
         self.canvas.strokes = []
 
     def show_answer(self) -> None:
-        text, figure = self.answer(self.drawing()) if self.strokes else (INVITATION, None)
+        """Say what is drawn. Errors are shown: JupyterLab hides those of a widget."""
+        text, figure = INVITATION, None
+        if self.strokes:
+            try:
+                text, figure = self.answer(self.drawing())
+            except Exception as error:
+                text = f"No answer: {html.escape(str(error))}"
         self.words.value = text
         show_figure(self.picture, figure)
 
@@ -181,7 +200,7 @@ class TeachingPad(DrawingPad):
         return True
 
     def learn(self) -> None:
-        """Have the examples taught. Errors are shown: JupyterLab hides those of a button."""
+        """Have the examples taught. Errors are shown, as in ``show_answer``."""
         if not self.change_examples(lambda: None):  # another notebook may have added some
             return
         if not self.labels:
@@ -215,7 +234,8 @@ def draw_strokes(strokes: list[list[Point]]) -> Image.Image:
     page = Image.new("L", (SIDE, SIDE), "white")
     pen = ImageDraw.Draw(page)
     for stroke in strokes:
-        pen.line(stroke, fill="black", width=PEN, joint="curve")
+        points = [tuple(point) for point in stroke]  # the browser's are lists
+        pen.line(points, fill="black", width=PEN, joint="curve")
         for x, y in (stroke[0], stroke[-1]):  # round ends
             r = PEN / 2
             pen.ellipse((x - r, y - r, x + r, y + r), fill="black")

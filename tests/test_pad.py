@@ -39,37 +39,48 @@ def ink_of(drawing):
     return np.nonzero(np.asarray(drawing) < 128)
 
 
-def lift(pad, strokes):
-    """Do what the browser does when the pen is lifted: send all strokes, as JSON has them."""
-    pad.canvas.set_state({"strokes": [[list(point) for point in stroke] for stroke in strokes]})
+def tell(pad, event, **more):
+    """Do what the browser does: send a message, as JSON has it."""
+    pad.canvas._handle_custom_msg({"event": event} | more, [])
 
 
 def test_a_stroke_is_drawn_as_thick_as_the_pen_and_answered_when_the_pen_is_lifted(pad):
     assert pad.drawings == [] and pad.text == INVITATION
-    lift(pad, [[(100, 50), (100, 120.5), (100, 200)]])
+    tell(pad, "stroke", stroke=[[100, 50], [100, 120.5], [100, 200]])
     rows, columns = ink_of(pad.drawings[0])
     assert abs(np.ptp(columns) - PEN) <= 2 and abs(np.ptp(rows) - (150 + PEN)) <= 2
     assert pad.text == f"{len(rows)} pixels" and bytes(pad.picture.value).startswith(b"\x89PNG")
 
 
 def test_a_press_without_a_move_is_a_dot(pad):
-    lift(pad, [[(100, 50)]])
+    tell(pad, "stroke", stroke=[[100, 50]])
     rows, columns = ink_of(pad.drawings[0])
     assert abs(np.ptp(rows) - PEN) <= 2 and abs(np.ptp(columns) - PEN) <= 2
     assert abs(rows.mean() - 50) <= 1 and abs(columns.mean() - 100) <= 1
 
 
 def test_strokes_add_up_until_the_pad_is_cleared(pad):
-    lift(pad, [[(50, 50)]])
-    lift(pad, [[(50, 50)], [(150, 50)]])
+    for x in (50, 150):
+        tell(pad, "stroke", stroke=[[x, 50]])
     first, second = (len(ink_of(drawing)[0]) for drawing in pad.drawings)
     assert second == pytest.approx(2 * first, rel=0.05)
+    tell(pad, "undo")
+    assert len(ink_of(pad.drawings[-1])[0]) == first and pad.strokes == [[[50, 50]]]
     assert pad.picture.layout.display is None
-    lift(pad, [])  # by the button
+    tell(pad, "clear")
     assert pad.text == INVITATION and pad.picture.layout.display == "none"
-    lift(pad, [[(50, 50)]])
+    tell(pad, "stroke", stroke=[[50, 50]])
     pad.clear()
     assert pad.strokes == [] and pad.text == INVITATION and pad.picture.value == b""
+
+
+def test_what_goes_wrong_with_the_answer_is_said(pad):
+    def answer(drawing):
+        raise RuntimeError("no <memory>")
+
+    pad.answer = answer
+    tell(pad, "stroke", stroke=[[50, 50]])
+    assert pad.text == "No answer: no &lt;memory&gt;" and pad.picture.layout.display == "none"
 
 
 def test_strokes_from_python_are_answered_each_time_and_shown_in_the_browser(pad):
@@ -93,13 +104,9 @@ def test_words_stand_in_place_of_the_pad_where_a_notebook_is_only_read(pad):
 
 def test_in_colab_the_output_says_where_widgets_are_found(pad, monkeypatch):
     """Colab's module, as far as anywidget knows it."""
-    widgets = SimpleNamespace(_installed_url=None)
-
-    def enable_custom_widget_manager():
-        widgets._installed_url = "an address"
-
     colab = SimpleNamespace(
-        _widgets=widgets, enable_custom_widget_manager=enable_custom_widget_manager
+        _widgets=SimpleNamespace(_installed_url="an address"),
+        enable_custom_widget_manager=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "google.colab.output", colab)
     data, metadata = pad._repr_mimebundle_()

@@ -17,6 +17,7 @@ from PIL import Image
 from suite import ROOT
 
 SCRIPTS = ["pad.js", "digit.js", "network.js"]  # in the order in which they need each other
+ONLY_FOR_NOTEBOOKS = re.compile(r"^// In a notebook -.*", re.MULTILINE | re.DOTALL)
 
 
 def text_of(*path: str) -> str:
@@ -25,7 +26,7 @@ def text_of(*path: str) -> str:
 
 def script() -> str:
     """Return all scripts as one: a page that is a file may import none."""
-    scripts = [text_of("handwriting", name) for name in SCRIPTS]
+    scripts = [ONLY_FOR_NOTEBOOKS.sub("", text_of("handwriting", name)) for name in SCRIPTS]
     return re.sub(r"^import .*\n+", "", "\n".join(scripts), flags=re.MULTILINE)
 
 

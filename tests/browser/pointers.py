@@ -30,13 +30,12 @@ class Pointers:
         )
         return {"x": corner[0] + point[0], "y": corner[1] + point[1]}
 
-    def send(self, kind: str, point: Point, device: str = "mouse") -> None:
+    def send(self, kind: str, point: Point, device: str = "mouse", is_held: bool = True) -> None:
         """Send what a mouse or a pen does: mousePressed, mouseMoved or mouseReleased."""
+        buttons = {"button": "left", "buttons": 1} if is_held else {"button": "none", "buttons": 0}
         self.browser.execute_cdp_cmd(
             "Input.dispatchMouseEvent",
-            self.place(point)
-            | {"type": kind, "button": "left", "clickCount": 1, "pointerType": device}
-            | {"buttons": 0 if kind == "mouseReleased" else 1},
+            self.place(point) | {"type": kind, "clickCount": 1, "pointerType": device} | buttons,
         )
 
     def touch(self, kind: str, *points: Point, first: int = 0) -> None:
