@@ -26,9 +26,9 @@ export function drawStrokes(context, strokes) {
 /**
  * Put a pad into an element, with a button that clears it.
  *
- * What happens is told by functions: onDraw(strokes) while one draws and after each change, and
- * onStroke(stroke), onUndo() and onClear() when a stroke is finished, the last one is taken back, or
- * all are cleared. Returns show(strokes), which replaces the strokes that were told before.
+ * It calls onDraw(strokes) after each change, also while one draws, and onStroke(stroke), onUndo() and
+ * onClear() when a stroke is finished, when the last one is taken back, and when all are cleared.
+ * Returns show(strokes): these have been received, so they are shown in place of those that were sent.
  */
 export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   const canvas = document.createElement("canvas");
@@ -43,13 +43,13 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   button.style.cssText = "margin-top: 6px; padding: 4px 12px; font: inherit";
   element.append(canvas, button);
 
-  let known = []; // strokes that were given to show
-  let told = []; // strokes that were drawn here and are not known yet
+  let confirmed = []; // strokes that were given to show
+  let sent = []; // strokes that were drawn here, and that show has not given back yet
   let stroke = null; // the one that is being drawn
   let pointer = null; // the mouse, pen or finger that draws it, as it came down
   let mayBePalm = false; // the last stroke was a finger's, and the system has taken the finger away
 
-  const allStrokes = () => [...known, ...told, ...(stroke ? [stroke] : [])];
+  const allStrokes = () => [...confirmed, ...sent, ...(stroke ? [stroke] : [])];
 
   function paint() {
     const strokes = allStrokes();
@@ -70,28 +70,29 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   }
 
   function finish() {
-    told.push(stroke);
-    onStroke?.(stroke);
+    const finished = stroke;
+    sent.push(finished);
     stroke = null;
     pointer = null;
     paint();
+    onStroke?.(finished);
   }
 
   function undo() {
-    if (told.length > 0) told.pop();
-    else known = known.slice(0, -1);
+    if (sent.length > 0) sent.pop();
+    else confirmed = confirmed.slice(0, -1);
     onUndo?.();
   }
+
+  const isPenAfterPalm = (event) => event.pointerType === "pen" && pointer?.pointerType === "touch";
 
   /** Tell whether what comes down may draw: one pointer does at a time. */
   function mayDraw(event) {
     if (event.button !== 0) return false; // such as the right button of a mouse
     if (pointer === null) return true;
     if (event.pointerType !== pointer.pointerType) return isPenAfterPalm(event);
-    return event.isPrimary; // it is the only one: the other was lifted unseen, off the page say
+    return event.isPrimary; // it is the only one: that the other was lifted, was not reported
   }
-
-  const isPenAfterPalm = (event) => event.pointerType === "pen" && pointer.pointerType === "touch";
 
   canvas.addEventListener("pointerdown", (event) => {
     if (!mayDraw(event)) return;
@@ -129,18 +130,18 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   canvas.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false });
 
   button.addEventListener("click", () => {
-    known = [];
-    told = [];
+    confirmed = [];
+    sent = [];
     stroke = null;
     pointer = null;
-    onClear?.();
     paint();
+    onClear?.();
   });
 
   function show(strokes) {
-    const isKnown = (one) => strokes.some((other) => String(one) === String(other));
-    known = strokes;
-    told = told.filter((one) => !isKnown(one));
+    const isConfirmed = (one) => strokes.some((other) => String(one) === String(other));
+    confirmed = strokes;
+    sent = sent.filter((one) => !isConfirmed(one));
     paint();
   }
   paint();
@@ -151,12 +152,24 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
 
 /** What a notebook calls for each output that shows the pad, with the model that all share. */
 function render({ model, el }) {
+  const note = document.createElement("p");
+  note.setAttribute("role", "status");
+
+  function tell(message) {
+    try {
+      model.send(message);
+    } catch {
+      note.textContent = "Python has ended: run all cells again.";
+    }
+  }
+
   // Only Python changes the strokes, so that all outputs hold the same, whoever comes first.
   const show = createPad(el, {
-    onStroke: (stroke) => model.send({ event: "stroke", stroke }),
-    onUndo: () => model.send({ event: "undo" }),
-    onClear: () => model.send({ event: "clear" }),
+    onStroke: (stroke) => tell({ event: "stroke", stroke }),
+    onUndo: () => tell({ event: "undo" }),
+    onClear: () => tell({ event: "clear" }),
   });
+  el.append(note);
   // JupyterLab leaves the keys to the button. Else some would act on the cell, such as A and B.
   el.querySelector("button").dataset.lmSuppressShortcuts = "true";
   const update = () => show(model.get("strokes"));

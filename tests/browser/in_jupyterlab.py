@@ -276,9 +276,10 @@ def test_the_same_notebook_in_another_tab_holds_the_same(pad, browser):
     assert pad.first.is_ink((160, 140))
 
 
-def test_what_python_clears_while_it_is_busy_stays_cleared(pad):
+def test_what_python_clears_while_it_is_busy_stays_cleared(pad, browser):
     pad.first.draw([(10, 40), (10, 240)])
-    pad.click("Python clears")
+    button = browser.find_element(By.XPATH, "//button[text()='Python clears']")
+    browser.execute_script("arguments[0].click()", button)  # and nothing scrolls
     pad.first.draw([(160, 40), (160, 240)])
     pad.wait_for_all("160,40 to 160,240")
     assert pad.first.is_ink((160, 140)) and not pad.first.is_ink((10, 140))
@@ -288,7 +289,8 @@ def test_strokes_that_are_drawn_while_python_is_busy_stay(pad):
     places = (10, 60, 110, 160)
     for x in places:
         pad.first.draw([(x, 40), (x, 240)])
-        assert all(pad.first.is_ink((drawn, 140)) for drawn in places if drawn <= x)
+    pad.wait_for("60,40 to 60,240")  # it has answered the second, and not yet the last
+    assert all(pad.first.is_ink((x, 140)) for x in places)
     pad.wait_for_all("; ".join(f"{x},40 to {x},240" for x in places))
 
 
@@ -328,14 +330,11 @@ def test_a_finger_whose_lift_is_lost_has_lifted_the_pen(pad, browser):
     """JupyterLab takes cells that are out of sight out of the page, with the finger on them."""
     pad.first.touch("touchStart", (60, 40))
     pad.first.touch("touchMove", (60, 140))
-    browser.execute_script(
-        """const [canvas] = arguments;
-        const { parentElement, nextSibling } = canvas;
-        canvas.remove();
-        parentElement.insertBefore(canvas, nextSibling);""",
-        pad.first.canvas,
-    )
+    take_out = "window.canvas = arguments[0]; window.home = canvas.parentElement; canvas.remove()"
+    browser.execute_script(take_out, pad.first.canvas)
     pad.first.touch("touchEnd")
+    browser.execute_script("home.prepend(canvas)")
+    pad.find()
     pad.first.draw_by_finger([(160, 40), (160, 240)])
     pad.wait_for_all("60,40 to 60,140; 160,40 to 160,240")
 
@@ -345,6 +344,23 @@ def test_a_mouse_whose_release_is_lost_has_lifted_the_pen(pad):
     pad.first.send("mouseMoved", (60, 140))
     pad.first.send("mouseMoved", (100, 200), is_held=False)  # over a menu it was released
     pad.wait_for_all("60,40 to 60,140")
+
+
+def test_without_python_it_draws_and_says_so(pad, browser):
+    restart = f"return {FIRST_PANEL}.sessionContext.restartKernel().then(() => null)"
+    browser.execute_script(restart)
+    try:
+        pad.first.draw([(60, 40), (60, 240)])
+        pad.first.draw([(160, 40), (160, 240)])
+        note = browser.find_element(By.CSS_SELECTOR, ".jp-OutputArea-output [role=status]")
+        assert note.text == "Python has ended: run all cells again."
+        assert pad.first.canvas.get_attribute("aria-label").endswith("2 strokes")
+        pad.click("Clear")
+        assert not pad.first.is_ink((60, 140)) and not pad.first.is_ink((110, 140))
+    finally:
+        pad.command("notebook:run-all-cells")
+        pad.find()
+        pad.wait_for("Draw a digit")
 
 
 @pytest.mark.parametrize("taken_away", [False, True])

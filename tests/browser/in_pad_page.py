@@ -5,6 +5,7 @@ With the environment variable ``SCREENSHOTS``, a picture of it is written to tha
 
 import os
 
+import numpy as np
 import pytest
 import torch
 import write_pages
@@ -181,7 +182,9 @@ def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path, network):
 
 
 def test_ink_becomes_the_image_that_python_makes_of_it(open_page, tmp_path):
-    inks, images = [], []
+    bar = np.zeros((200, 200), dtype=bool)
+    bar[20:180, 90:110] = True  # of MNIST's 28 × 28 pixels it takes 20 × 2.5
+    inks, images = [bar.tolist()], [cut_digits(bar)[0]]
     for number, drawing in enumerate(DRAWINGS[::4]):
         size = 0.5 + number / 100  # else all are as tall
         strokes = [[(size * x, size * y) for x, y in stroke] for stroke in drawing]
