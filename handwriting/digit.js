@@ -6,11 +6,20 @@ import { SIDE, drawStrokes } from "./pad.js";
 
 const FINE = 200; // pixels: the sides of the drawing in which the ink is looked for
 const BOX = 20; // pixels: in MNIST the longer side of a digit
+const CENTRE = 14; // in MNIST the row and the column of a digit's centre of mass
 export const SIZE = 28; // pixels: the sides of an image of MNIST
 
-export const grid = (rows, columns, value) =>
+// Lengths as shares of the height of the tallest part; digit.py has the reasons.
+const MAX_SPECK = 1 / 8;
+const MAX_GAP_DOWN = 1 / 3;
+const MAX_GAP_SIDEWAYS = 1 / 16;
+const MIN_HEIGHT = 0.4;
+const MAX_WIDTH = 3;
+
+/** Make an array of rows. The function valueAt(row, column) says what is where. */
+export const grid = (rows, columns, valueAt) =>
   Array.from({ length: rows }, (_, row) =>
-    Array.from({ length: columns }, (_, column) => value(row, column)),
+    Array.from({ length: columns }, (_, column) => valueAt(row, column)),
   );
 export const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
@@ -19,9 +28,8 @@ const round = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
 /** Return the image, 28 × 28, 0 (paper) to 1 (ink), or say why there is none: {image} or {problem}. */
 export function prepare(strokes) {
-  if (strokes.length === 0) return { problem: "Draw a digit." };
   const digits = digitsIn(inkOf(strokes));
-  if (digits.length === 0) return { problem: "This is far too wide for a digit." };
+  if (digits.length === 0) return { problem: "Draw a digit." };
   if (digits.length > 1) return { problem: `These are ${digits.length} digits: draw one.` };
   return { image: asInMnist(digits[0]) };
 }
@@ -37,23 +45,23 @@ function inkOf(strokes) {
   return grid(FINE, FINE, (row, column) => data[4 * (row * FINE + column)] < 128);
 }
 
-/** Return the digits, each a list of its pixels [row, column]. Near strokes are one, specks none. */
+/** Return the digits, each a list of its pixels [row, column]. Near parts are one, specks are none. */
 function digitsIn(ink) {
-  const strokes = partsOf(ink);
-  const lineHeight = Math.max(...strokes.map((stroke) => boxOf(stroke).height));
-  const large = strokes.filter((stroke) => {
-    const { height, width } = boxOf(stroke);
-    return Math.max(height, width) > lineHeight / 8;
+  const parts = partsOf(ink);
+  const tallest = Math.max(...parts.map((part) => boxOf(part).height));
+  const large = parts.filter((part) => {
+    const { height, width } = boxOf(part);
+    return Math.max(height, width) > MAX_SPECK * tallest;
   });
   const inkOfLarge = grid(FINE, FINE, () => false);
   for (const [row, column] of large.flat()) inkOfLarge[row][column] = true;
-  // A 5 may have its bar this far above the rest, but beside a gap the next digit stands.
-  const thick = thicken(inkOfLarge, lineHeight / 3, lineHeight / 16);
+  // A 5 may have its bar far above the rest, but a gap sideways separates two digits.
+  const thick = thicken(inkOfLarge, MAX_GAP_DOWN * tallest, MAX_GAP_SIDEWAYS * tallest);
   return partsOf(thick)
     .map((part) => part.filter(([row, column]) => inkOfLarge[row][column]))
     .filter((part) => {
       const { height, width } = boxOf(part);
-      return height > 0.4 * lineHeight && width < 3 * lineHeight;
+      return height > MIN_HEIGHT * tallest && width < MAX_WIDTH * tallest;
     });
 }
 
@@ -66,7 +74,7 @@ function partsOf(ink) {
       if (!isNew[row][column]) continue;
       isNew[row][column] = false;
       const part = [[row, column]];
-      for (const [r, c] of part) { // the list grows meanwhile
+      for (const [r, c] of part) { // the loop also comes to those that are added meanwhile
         for (let i = Math.max(r - 1, 0); i <= Math.min(r + 1, FINE - 1); i++) {
           for (let j = Math.max(c - 1, 0); j <= Math.min(c + 1, FINE - 1); j++) {
             if (isNew[i][j]) part.push([i, j]);
@@ -116,19 +124,23 @@ function asInMnist(digit) {
   const darkest = Math.max(...small.flat());
   const mass = sum(small.flat());
   const centreRow = sum(small.map((values, row) => row * sum(values))) / mass;
-  const centreColumn = sum(small.flatMap((values) => values.map((v, column) => column * v))) / mass;
+  const columns = transpose(small);
+  const centreColumn = sum(columns.map((values, column) => column * sum(values))) / mass;
   const firstRow = firstIndex(centreRow, newHeight);
   const firstColumn = firstIndex(centreColumn, newWidth);
-  return grid(
-    SIZE,
-    SIZE,
-    (row, column) => (small[row - firstRow]?.[column - firstColumn] ?? 0) / darkest,
-  );
+  return grid(SIZE, SIZE, (row, column) => {
+    const value = small[row - firstRow]?.[column - firstColumn] ?? 0; // outside is paper
+    return value / darkest;
+  });
 }
 
-/** Return where the digit begins, so that its centre is in the middle, if it is all inside then. */
+/**
+ * Return the row or column where the ink begins, so that its centre of mass is at 14.
+ *
+ * Near an edge of the image it is as close to that as all of the ink can be inside.
+ */
 function firstIndex(centre, length) {
-  const first = round(SIZE / 2 - centre);
+  const first = round(CENTRE - centre);
   return Math.min(Math.max(first, 0), SIZE - length);
 }
 
@@ -144,10 +156,11 @@ const transpose = (image) => grid(image[0].length, image.length, (row, column) =
 
 function resizeRows(image, width) {
   const weights = bicubicWeights(image[0].length, width);
-  return image.map((row) => weights.map((ofPixel) => sum(row.map((v, old) => v * ofPixel[old]))));
+  const newPixel = (row, ofPixel) => sum(row.map((value, old) => value * ofPixel[old]));
+  return image.map((row) => weights.map((ofPixel) => newPixel(row, ofPixel)));
 }
 
-/** Return how much each old pixel of a row counts for each new one. */
+/** Return how much each old pixel of a row counts for each new one: R. Keys' filter of 1981. */
 function bicubicWeights(oldWidth, newWidth) {
   const scale = oldWidth / newWidth;
   const weights = grid(newWidth, oldWidth, (index, old) => {

@@ -1,5 +1,5 @@
-// The convolutional network of notebook 08: multiplications, additions, and the larger of two numbers.
-// An image and each feature map is an array of rows.
+// The convolutional network of notebook 08: products and sums, the largest of some numbers, and at the
+// end exponentials. An image and each feature map is an array of rows.
 
 import { grid, sum } from "./digit.js";
 
@@ -11,17 +11,17 @@ export function probabilitiesOf(image, { conv1, conv2, hidden, output }) {
   return softmax(linear(numbers, output));
 }
 
-/** Each filter, 3 × 3 for each map, slides over the maps, and makes a new one of the same size. */
+/** Each filter, 3 × 3 weights for each map, slides over the maps, and makes a new one of the same size. */
 function convolve(maps, { weight, bias }) {
   const side = maps[0].length;
   const padded = maps.map(withRim);
-  return weight.map((filters, number) =>
+  return weight.map((filter, number) =>
     grid(side, side, (row, column) => {
       let total = bias[number];
       for (let map = 0; map < maps.length; map++) {
         for (let i = 0; i < 3; i++) {
           for (let j = 0; j < 3; j++) {
-            total += filters[map][i][j] * padded[map][row + i][column + j];
+            total += filter[map][i][j] * padded[map][row + i][column + j];
           }
         }
       }
