@@ -107,7 +107,8 @@ class DrawingPad:
     def box(self) -> ipywidgets.Box:
         """Return all that is shown."""
         right = ipywidgets.VBox([self.words, self.picture])
-        return ipywidgets.HBox([self.canvas, right], layout={"grid_gap": "16px", "flex_flow": "row wrap"})
+        layout = {"grid_gap": "16px", "flex_flow": "row wrap"}  # below each other, if it is narrow
+        return ipywidgets.HBox([self.canvas, right], layout=layout)
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """Show the pad where the notebook runs. Words stand in its place where it is only read."""
