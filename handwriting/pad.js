@@ -49,10 +49,9 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   let pointer = null; // the mouse, pen or finger that draws it, as it came down
   let mayBePalm = false; // the last stroke was a finger's, and the system has taken the finger away
 
-  const allStrokes = () => [...confirmed, ...sent, ...(stroke ? [stroke] : [])];
-
   function paint() {
-    const strokes = allStrokes();
+    const strokes = [...confirmed, ...sent];
+    if (stroke) strokes.push(stroke);
     canvas.width = Math.round(SIDE * window.devicePixelRatio);
     canvas.height = canvas.width;
     const context = canvas.getContext("2d");
@@ -108,11 +107,15 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
 
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer?.pointerId) return;
-    const isHeld = event.pointerType !== "mouse" || event.buttons & 1;
-    if (!isHeld) return finish(); // the left button was released over a menu, say
+    const isLeftButtonUp = (event.buttons & 1) === 0;
+    if (event.pointerType === "mouse" && isLeftButtonUp) {
+      finish(); // it was released over a menu, say
+      return;
+    }
     // All places since the last frame. Without https some browsers have no such list.
     const moves = event.getCoalescedEvents?.() ?? [];
-    for (const move of moves.length > 0 ? moves : [event]) stroke.push(placeOf(move));
+    if (moves.length === 0) moves.push(event);
+    for (const move of moves) stroke.push(placeOf(move));
     paint();
   });
 

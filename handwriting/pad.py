@@ -69,9 +69,9 @@ class DrawingPad:
         self.answer = answer
         self.canvas = Canvas()
         self.canvas.observe(lambda change: self.show_answer(), "strokes")
-        self.words = ipywidgets.HTML(INVITATION)
+        self.words = ipywidgets.HTML()
         self.picture = ipywidgets.Image(width=440)
-        show_figure(self.picture, None)
+        self.show_answer()
 
     @property
     def strokes(self) -> list[list[Point]]:

@@ -16,6 +16,7 @@ from jinja2 import Template
 from PIL import Image
 from suite import ROOT
 
+WEIGHTS = torch.load(ROOT / "weights" / "MNIST_model_convolutional.pth")
 SCRIPTS = ["pad.js", "digit.js", "network.js"]  # in the order in which they need each other
 ONLY_FOR_NOTEBOOKS = re.compile(r"^// In a notebook -.*", re.MULTILINE | re.DOTALL)
 
@@ -30,17 +31,12 @@ def script() -> str:
     return re.sub(r"^import .*\n+", "", "\n".join(scripts), flags=re.MULTILINE)
 
 
-def load_weights() -> dict[str, torch.Tensor]:
-    return torch.load(ROOT / "weights" / "MNIST_model_convolutional.pth")
-
-
 def reader() -> str:
     """Return the part of a page that reads: its elements, the weights and the script."""
-    weights = load_weights()
-    numbers = torch.cat([tensor.flatten() for tensor in weights.values()]).numpy()
+    numbers = torch.cat([tensor.flatten() for tensor in WEIGHTS.values()]).numpy()
     return Template(text_of("tools", "reader.html")).render(
         script=script(),
-        shapes=json.dumps({name: tensor.shape for name, tensor in weights.items()}),
+        shapes=json.dumps({name: tensor.shape for name, tensor in WEIGHTS.items()}),
         weights=base64.b64encode(numbers.astype("<f4").tobytes()).decode(),
     )
 
@@ -52,7 +48,7 @@ def page() -> str:
     accuracies = json.loads(text_of("results", "08.json"))["test"]
     return Template(text_of("tools", "pad.html"), keep_trailing_newline=True).render(
         reader=reader(),
-        parameters=sum(tensor.numel() for tensor in load_weights().values()),
+        parameters=sum(tensor.numel() for tensor in WEIGHTS.values()),
         accuracy=accuracies[0][0],  # of the first seed, whose weights ship
         photo=base64.b64encode(file.getvalue()).decode(),
     )

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import nbformat
 import pytest
-from pointers import Pointers
+from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -25,7 +25,6 @@ from suite import find_notebooks
 
 from mnist_helpers import ROOT
 
-SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
 SMALL_SEVEN = [(200, 160), (256, 154), (233, 192), (220, 234)]  # resized, it is read as a 2
 ONE = [(140, 50), (140, 230)]
 UNKNOWN_ONES = [

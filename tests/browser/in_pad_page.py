@@ -10,7 +10,7 @@ import pytest
 import torch
 import write_pages
 from cells import network_of_notebook_08
-from pointers import Pointers
+from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -21,7 +21,6 @@ from handwriting.pad import draw_strokes
 from handwriting.teaching import on_pad
 from mnist_helpers import CONVOLUTIONAL_PATH, ROOT, load_checkpoint, load_mnist
 
-SEVEN = [(85, 75), (195, 65), (150, 140), (125, 225)]
 DRAWINGS = [on_pad(digit.strokes) for digit in load_pen_digits()[::37][:200]]
 TWO_ONES = [[(60, 60), (60, 220)], [(220, 60), (220, 220)]]
 EIGHT_AND_DUST = [  # one loop stands above the other

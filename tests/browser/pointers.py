@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 Point = tuple[float, float]  # pixels of the page, from the canvas's corner
+SEVEN: list[Point] = [(85, 75), (195, 65), (150, 140), (125, 225)]
 STEPS = 8  # places that a pointer reports on its way from one point to the next
 
 
