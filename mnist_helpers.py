@@ -1,55 +1,48 @@
-"""What the notebooks share: data, augmentation, network, evaluation, checkpoints, results, a grid.
+"""What the notebooks share: the data, two networks, their evaluation, and one grid of digits.
 
 The training loop is not here: it stands in full in notebook 03.
 """
 
-import copy
 import gzip
 import hashlib
-import io
-import json
 import math
 import os
-import pickle
-import platform
-import re
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from datetime import date
-from errno import EACCES
 from numbers import Integral, Real
 from pathlib import Path
-from uuid import uuid4
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     RandomSampler,
     SequentialSampler,
     TensorDataset,
 )
-from torchvision.datasets import MNIST
 
-ROOT = Path(__file__).resolve().parent
-DATA_DIR = ROOT / "data"
-MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
-AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
-CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
-PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
-# What you train yourself. The environment variable is for whoever must not touch that: the tests,
-# and `make model`.
-CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
-CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
-
-FULL = os.environ.get("FULL") == "1"  # a full run: it takes long, and stores what it finds
+# Notebooks find here what is kept on disk, too: mnist.load_checkpoint, mnist.MODEL_PATH, and so on.
+from checkpoints import (  # noqa: F401
+    AUGMENTED_PATH,
+    CHECKPOINT_DIR,
+    CHECKPOINT_PATH,
+    CONVOLUTIONAL_PATH,
+    DATA_DIR,
+    FULL,
+    MODEL_PATH,
+    PAGES_PATH,
+    ROOT,
+    about_run,
+    load_checkpoint,
+    save_checkpoint,
+    store_results,
+    stored_results,
+)
 
 # Told apart by colour-blind readers too (Okabe and Ito's palette).
 BLUE = "#0072B2"
@@ -79,7 +72,14 @@ def pick_device() -> torch.device:
 # Data ---------------------------------------------------------------------------------------------
 
 
-def load_mnist(train: bool) -> MNIST:
+# Of each archive, as it ships in data/MNIST/raw/, its MD5 sum.
+TRAIN_IMAGES = ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873")
+TRAIN_LABELS = ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432")
+TEST_IMAGES = ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3")
+TEST_LABELS = ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")
+
+
+def load_mnist(train: bool) -> Dataset:
     """Load the 60,000 training images or the 10,000 test images that ship in ``data/``.
 
     The archives are verified, and unpacked in a temporary folder, of which nothing stays.
@@ -92,10 +92,13 @@ def load_mnist(train: bool) -> MNIST:
     Raises:
         RuntimeError: it names the first bad archive, or what is wrong with the temporary folder.
     """
-    files = {}
-    for name, md5 in MNIST.resources:  # torchvision wants all four archives, whatever it reads
-        archive = DATA_DIR / "MNIST" / "raw" / name
-        files[archive.stem] = unpack(archive, md5)
+    from torchvision.datasets import MNIST  # here, as it takes two seconds, and few need it
+
+    # torchvision wants all four archives, whatever it reads.
+    files = {
+        name.removesuffix(".gz"): unpack(DATA_DIR / "MNIST" / "raw" / name, md5)
+        for name, md5 in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+    }
     try:
         with tempfile.TemporaryDirectory(prefix="mnist-notebooks-") as folder:
             raw = Path(folder, "MNIST", "raw")  # where torchvision looks for them
@@ -107,6 +110,23 @@ def load_mnist(train: bool) -> MNIST:
         raise RuntimeError(
             f"MNIST is unpacked in a temporary folder (TMPDIR), which takes 55 MB: {error}"
         ) from error
+
+
+def read_mnist(train: bool) -> tuple[Tensor, Tensor]:
+    """Read the pixels and labels that ``load_mnist`` gives, without torchvision.
+
+    Raises:
+        RuntimeError: it names the first bad archive.
+    """
+    images, labels = (TRAIN_IMAGES, TRAIN_LABELS) if train else (TEST_IMAGES, TEST_LABELS)
+    pixels = values_of(*images, header=16).view(-1, 28, 28)
+    return pixels, values_of(*labels, header=8).long()
+
+
+def values_of(name: str, md5: str, header: int) -> Tensor:
+    """Return all bytes of an archive behind its header, whose length in bytes is known."""
+    content = unpack(DATA_DIR / "MNIST" / "raw" / name, md5)
+    return torch.tensor(np.frombuffer(content, dtype=np.uint8, offset=header))
 
 
 def unpack(archive: Path, md5: str) -> bytes:
@@ -161,26 +181,27 @@ def make_loaders(
 
     Raises:
         ValueError: ``batch_size`` or ``validation_fraction`` is out of range.
+        RuntimeError: it names a bad archive.
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     batch_size = int(batch_size)  # PyTorch takes no integers of numpy's
-    mnist = load_mnist(train=True)
+    pixels, labels = read_mnist(train=True)
+    num_images = len(labels)
     is_fraction = isinstance(validation_fraction, Real) and 0 < validation_fraction < 1
-    num_val = round(validation_fraction * len(mnist)) if is_fraction else 0
-    if not 0 < num_val < len(mnist):
+    num_val = round(validation_fraction * num_images) if is_fraction else 0
+    if not 0 < num_val < num_images:
         raise ValueError(
             "validation_fraction must lie between 0 and 1 and leave images for both sets, "
             f"not {validation_fraction!r}"
         )
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(mnist), generator=generator)
+    order = torch.randperm(num_images, generator=generator)
     val_indices = order[:num_val]
     train_indices = order[num_val:]
-    train_set = to_dataset(mnist.data[train_indices], mnist.targets[train_indices], device)
-    val_set = to_dataset(mnist.data[val_indices], mnist.targets[val_indices], device)
-    test_mnist = load_mnist(train=False)
-    test_set = to_dataset(test_mnist.data, test_mnist.targets, device)
+    train_set = to_dataset(pixels[train_indices], labels[train_indices], device)
+    val_set = to_dataset(pixels[val_indices], labels[val_indices], device)
+    test_set = to_dataset(*read_mnist(train=False), device)
     return (
         batch_loader(train_set, batch_size, generator),
         batch_loader(val_set, batch_size),
@@ -188,58 +209,7 @@ def make_loaders(
     )
 
 
-# Augmentation -------------------------------------------------------------------------------------
-
-
-def affine(angle: Tensor, scale_x: Tensor, scale_y: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Return matrices that say, for each place in a new image, where to look in the old one.
-
-    Args:
-        angle: in radians. All arguments have the shape (N,).
-        scale_x, scale_y: factors by which to look further from the centre.
-        right, down: in half-widths of an image, which is 2 wide and 2 high.
-
-    Returns:
-        N matrices, of shape (N, 2, 3), as ``torch.nn.functional.affine_grid`` takes them.
-    """
-    cos, sin = angle.cos(), angle.sin()
-    x = torch.stack([cos * scale_x, -sin * scale_y, right], dim=1)
-    y = torch.stack([sin * scale_x, cos * scale_y, down], dim=1)
-    return torch.stack([x, y], dim=1)  # (N, 2, 3)
-
-
-def augment(
-    images: Tensor,
-    angle: float = 10,
-    scale: float = 0.2,
-    shift: float = 1.5,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Turn, scale and shift each image of a batch (N, 1, 28, 28) at random, in its own way.
-
-    Args:
-        angle: the largest, in degrees.
-        scale: the largest, as factors between e^-scale and e^scale along each axis.
-        shift: the largest, in pixels along each axis.
-        generator: of random numbers; without one, ``torch.manual_seed`` decides.
-    """
-    n = len(images)  # (N, 1, 28, 28)
-
-    def uniform():  # a random number between -1 and 1 for each image
-        return 2 * torch.rand(n, device=images.device, generator=generator) - 1
-
-    matrices = affine(
-        math.radians(angle) * uniform(),
-        (scale * uniform()).exp(),
-        (scale * uniform()).exp(),
-        shift / 14 * uniform(),
-        shift / 14 * uniform(),
-    )
-    grid = F.affine_grid(matrices, images.shape, align_corners=False)  # (N, 28, 28, 2)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-# Network ------------------------------------------------------------------------------------------
+# Networks -----------------------------------------------------------------------------------------
 
 
 class Network(nn.Module):
@@ -263,6 +233,32 @@ class Network(nn.Module):
         return torch.log_softmax(self.output(x), dim=1)  # (N, 10)
 
 
+class ConvolutionalNetwork(nn.Module):
+    """A small convolutional network with 105,866 parameters, which notebook 08 explains.
+
+    Takes and gives what ``Network`` does. Some recipes set the share of units that it drops.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1)
+        self.hidden = nn.Linear(32 * 7 * 7, 64)
+        self.output = nn.Linear(64, 10)
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(p=0.1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.unsqueeze(0) if images.ndim == 3 else images  # one image: a batch of one
+        x = self.conv1(x)  # (N, 16, 28, 28)
+        x = torch.relu(self.pool(x))  # (N, 16, 14, 14)
+        x = self.conv2(x)  # (N, 32, 14, 14)
+        x = torch.relu(self.pool(x))  # (N, 32, 7, 7)
+        x = x.flatten(start_dim=1)  # (N, 1568)
+        x = self.dropout(torch.relu(self.hidden(x)))  # (N, 64)
+        return torch.log_softmax(self.output(x), dim=1)  # (N, 10)
+
+
 # Evaluation ---------------------------------------------------------------------------------------
 
 
@@ -280,9 +276,9 @@ def check_labels(labels: Tensor) -> None:
     """Raise a ValueError unless all labels are integers from 0 to 9."""
     integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     if labels.dtype not in integers or (labels < 0).any() or (labels > 9).any():
-        some = labels.unique()[:12].tolist()  # enough to see what they are
+        first = labels.unique()[:12].tolist()  # enough to see what they are
         raise ValueError(
-            f"labels must be integers from 0 to 9; these are {labels.dtype}, such as {some}"
+            f"labels must be integers from 0 to 9; these are {labels.dtype}, such as {first}"
         )
 
 
@@ -330,6 +326,30 @@ def evaluate(
     return loss, predicted, labels
 
 
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Return the share of images whose digit was predicted.
+
+    Args:
+        predicted, labels: integer tensors of shape (N,), N ≥ 1, on one device.
+
+    Raises:
+        ValueError: a tensor has another shape, or there is no image.
+    """
+    check_pairs(predicted, labels)
+    if len(labels) == 0:
+        raise ValueError("there are no images: they have no accuracy")
+    return (predicted == labels).float().mean().item()
+
+
+def accuracy_on(model: nn.Module, loader: Iterable) -> float:
+    """Return the share of a loader's images that the model reads correctly, with dropout off.
+
+    Takes and raises what ``evaluate`` does.
+    """
+    _, predicted, labels = evaluate(model, loader, nn.NLLLoss())
+    return accuracy(predicted, labels)
+
+
 def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Count, for each digit, its images and those classified correctly.
 
@@ -342,9 +362,7 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     Raises:
         ValueError: a tensor has another shape or other values.
     """
-    if predicted.ndim != 1 or predicted.shape != labels.shape:
-        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"predicted and labels must both have shape (N,), not {shapes}")
+    check_pairs(predicted, labels)
     check_labels(predicted)
     check_labels(labels)
     correct = torch.bincount(labels[predicted == labels], minlength=10)
@@ -352,185 +370,19 @@ def accuracy_by_digit(predicted: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
     return correct, total
 
 
-# Checkpoints --------------------------------------------------------------------------------------
+def check_pairs(predicted: Tensor, labels: Tensor) -> None:
+    """Raise a ValueError unless there is one label for each prediction."""
+    if predicted.ndim != 1 or predicted.shape != labels.shape:
+        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"predicted and labels must both have shape (N,), not {shapes}")
 
 
-def save_checkpoint(model: nn.Module, path: Path | str, **more) -> None:
-    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
+def interval(right: int, of: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of an accuracy, Wilson's, between 0 and 1."""
+    from scipy.stats import binomtest  # here, as few need it
 
-    Given ``more``, such as an optimizer's state, the file holds a dict instead: the weights under
-    "model", and each item of ``more`` under its own name.
-
-    At any moment, even if the process is killed, the old file is there or the new one: the new one
-    is written under another name first, and then renamed in one step.
-
-    Raises:
-        ValueError: ``load_checkpoint`` would refuse it: weights that are not finite, or those of a
-            wrapped network, or something in ``more`` that could run code when it is loaded.
-        OSError: the file can't be written. It names the path; what was there before stays.
-    """
-    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    content = io.BytesIO()
-    torch.save({"model": weights, **more} if more else weights, content)
-    try:
-        read_checkpoint(model, content.getvalue())
-    except ValueError as error:
-        raise ValueError(f"Nothing was saved to {path}: {error}") from None
-    write_whole(content.getvalue(), path)
-
-
-def write_whole(content: bytes, path: Path | str) -> None:
-    """Write a file as ``save_checkpoint`` does: all of it, or nothing and an OSError."""
-    path = Path(path).resolve()  # of a link its target: the link itself would be replaced
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not may_be_written(path):  # to rename needs no permission
-            raise PermissionError(EACCES, "The file is write-protected")
-        with open(unfinished, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # wait until the bytes are on the disk
-        if path.exists():
-            shutil.copymode(path, unfinished)  # keep the old file's permissions
-        os.replace(unfinished, path)
-    except OSError as error:  # some, such as that of a full disk, don't name the file
-        fault = f"{error.strerror}, so nothing was saved"
-        raise OSError(error.errno, fault, str(path)) from error
-    finally:
-        with suppress(OSError):  # the error above tells more than that of a clean-up
-            unfinished.unlink(missing_ok=True)
-
-
-def may_be_written(path: Path) -> bool:
-    """Tell whether the file's permissions allow it, also to root, whom nothing else stops."""
-    somebody_may = path.stat().st_mode & 0o222 != 0
-    return somebody_may and os.access(path, os.W_OK)
-
-
-def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
-    """Load into ``model`` the weights that ``save_checkpoint`` wrote, once they are verified.
-
-    Returns:
-        What was saved beside the weights, or None if they were saved alone.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it names the file, its fault and the remedy. The model stays as it was.
-    """
-    remedy = (
-        "Make it anew or, if it ships, get it back by `git restore '*.pth'` in the top folder of "
-        "the repository. TROUBLESHOOTING.md says more."
-    )
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
-    try:
-        weights, more = read_checkpoint(model, path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged, or no checkpoint of this network: {error}. {remedy}"
-        ) from None
-    model.load_state_dict(weights)
-    return more
-
-
-def read_checkpoint(model: nn.Module, content: bytes) -> tuple[dict, dict | None]:
-    """Return verified weights for the model, and what was saved beside them.
-
-    Raises:
-        ValueError: it says what is wrong with the content.
-    """
-    try:
-        loaded = torch.load(verified_archive(content), map_location="cpu", weights_only=True)
-        weights, more = split_checkpoint(loaded)
-        check_weights(model, weights)
-        return weights, more
-    except pickle.UnpicklingError:  # its text advises to load unsafely
-        fault = "it holds other things than tensors, numbers and text, and these could run code"
-        raise ValueError(fault) from None
-    except Exception as error:  # zipfile and PyTorch raise many kinds
-        fault = str(error).rstrip(". ")
-        if not content.startswith(b"PK"):  # as every zip archive does
-            fault += f"; it starts with {content[:30]}"  # enough to see what it is
-        raise ValueError(fault) from None
-
-
-def verified_archive(content: bytes) -> io.BytesIO:
-    """Pack the entries of a zip archive anew, each read with its checksum verified.
-
-    PyTorch reads no checksums, so it gets an archive of which no byte is unverified.
-    """
-    verified = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(verified, "w") as new:
-        each_name_once = dict.fromkeys(old.namelist())  # a damaged directory may repeat one
-        for name in each_name_once:
-            new.writestr(name, old.read(name))
-    verified.seek(0)
-    return verified
-
-
-def split_checkpoint(loaded) -> tuple[dict, dict | None]:
-    """Return the weights, and what was saved beside them, or None if nothing was."""
-    if isinstance(loaded, dict) and "model" in loaded:
-        more = {name: value for name, value in loaded.items() if name != "model"}
-        return loaded["model"], more
-    return loaded, None
-
-
-def check_weights(model: nn.Module, weights) -> None:
-    """Raise an error that says what is wrong, unless the weights fit the model and are finite."""
-    if not isinstance(weights, dict):
-        raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
-    for wrapper, prefix in ("DataParallel", "module."), ("compile", "_orig_mod."):
-        if weights and all(str(name).startswith(prefix) for name in weights):
-            raise ValueError(f"the network was wrapped by {wrapper}: save the inner one")
-    trial = copy.deepcopy(model)  # the model itself stays as it is until all is well
-    trial.load_state_dict(weights)  # PyTorch names what doesn't fit
-    for name, tensor in trial.state_dict().items():
-        if weights[name].dtype != tensor.dtype:
-            raise ValueError(f"{name} must be {tensor.dtype}, not {weights[name].dtype}")
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} must be finite: the training that made it has failed")
-
-
-# Results ------------------------------------------------------------------------------------------
-
-
-def stored_results(name: str) -> dict:
-    """Return what a full run has stored in ``results/``, under a name such as ``06``."""
-    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def store_results(name: str, found: dict, device: Device = "cpu") -> None:
-    """Store what a full run found, with the day and the machine, in place of an earlier run's."""
-    run = {
-        "date": date.today().isoformat(),
-        "processor": processor_name(torch.device(device)),
-        "threads": torch.get_num_threads(),
-        "pytorch": torch.__version__.split("+")[0],
-    }
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (found | run).items()]
-    content = "{\n" + ",\n".join(lines) + "\n}\n"  # a line for each entry
-    write_whole(content.encode(), ROOT / "results" / f"{name}.json")
-
-
-def processor_name(device: torch.device) -> str:
-    """Return what a device is called, as far as the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:  # no Linux
-        names = []
-    name = names[0] if names else platform.processor() or platform.machine()
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{name.replace('(R)', '')} with {instructions}"
-
-
-def about_run(results: dict) -> str:
-    """Say when, and on what machine, stored results were found."""
-    return "{date}, {processor}, {threads} threads, PyTorch {pytorch}".format(**results)
+    low, high = binomtest(right, of).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(low), float(high)
 
 
 # Pictures -----------------------------------------------------------------------------------------

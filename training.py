@@ -1,9 +1,10 @@
-"""What notebook 06 builds: a recipe, the loop that follows it, and a clock.
+"""The trainer that notebook 06 builds: augmentation, a recipe, the loop that follows it, a clock.
 
 The loop itself is explained in notebook 03, where it stands for one recipe.
 """
 
 import copy
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from statistics import mean
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -19,7 +21,60 @@ from torch.types import Device
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from mnist_helpers import Network, batch_loader, evaluate
+from mnist_helpers import Network, accuracy, batch_loader, evaluate
+
+# Augmentation -------------------------------------------------------------------------------------
+
+
+def affine(angle: Tensor, scale_x: Tensor, scale_y: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Return matrices that say, for each place in a new image, where to look in the old one.
+
+    Args:
+        angle: in radians. All arguments have the shape (N,).
+        scale_x, scale_y: factors by which to look further from the centre.
+        right, down: in half-widths of an image, which is 2 wide and 2 high.
+
+    Returns:
+        N matrices, of shape (N, 2, 3), as ``torch.nn.functional.affine_grid`` takes them.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    x = torch.stack([cos * scale_x, -sin * scale_y, right], dim=1)
+    y = torch.stack([sin * scale_x, cos * scale_y, down], dim=1)
+    return torch.stack([x, y], dim=1)  # (N, 2, 3)
+
+
+def augment(
+    images: Tensor,
+    angle: float = 10,
+    scale: float = 0.2,
+    shift: float = 1.5,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Turn, scale and shift each image of a batch (N, 1, 28, 28) at random, in its own way.
+
+    Args:
+        angle: the largest, in degrees.
+        scale: the largest, as factors between e^-scale and e^scale along each axis.
+        shift: the largest, in pixels along each axis.
+        generator: of random numbers; without one, ``torch.manual_seed`` decides.
+    """
+    n = len(images)  # (N, 1, 28, 28)
+
+    def uniform():  # a random number between -1 and 1 for each image
+        return 2 * torch.rand(n, device=images.device, generator=generator) - 1
+
+    matrices = affine(
+        math.radians(angle) * uniform(),
+        (scale * uniform()).exp(),
+        (scale * uniform()).exp(),
+        shift / 14 * uniform(),
+        shift / 14 * uniform(),
+    )
+    grid = F.affine_grid(matrices, images.shape, align_corners=False)  # (N, 28, 28, 2)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+# Training -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,7 +100,7 @@ class Epoch(NamedTuple):
     val_accuracy: float
 
 
-def fresh(
+def set_up(
     recipe: Recipe, seed: int, train_set: TensorDataset
 ) -> tuple[nn.Module, DataLoader, Optimizer, LRScheduler | None]:
     """Return a network, a loader, an optimizer and a schedule, as a recipe says, from one seed.
@@ -99,16 +154,16 @@ def clock(device: Device) -> float:
     return time.perf_counter()
 
 
-def kept(history: list[Epoch]) -> Epoch:
-    """Return the epoch whose weights are kept: the one with the lowest validation loss."""
+def best_epoch(history: list[Epoch]) -> Epoch:
+    """Return the epoch with the lowest validation loss: its weights are kept."""
     return min(history, key=lambda epoch: epoch.val_loss)
 
 
 def fit(
     recipe: Recipe, seed: int, train_set: TensorDataset, val_loader: DataLoader
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a new network; return it with the weights that are kept, and all its epochs."""
-    model, loader, optimizer, schedule = fresh(recipe, seed, train_set)
+    """Train a new network; return it with the weights of its best epoch, and all its epochs."""
+    model, loader, optimizer, schedule = set_up(recipe, seed, train_set)
     loss_fn = nn.NLLLoss()
     device = train_set.tensors[0].device
     seconds = 0.0
@@ -118,9 +173,8 @@ def fit(
         train_loss = train_epoch(model, loader, loss_fn, optimizer, schedule, recipe.augment)
         seconds += clock(device) - start
         val_loss, predicted, labels = evaluate(model, val_loader, loss_fn)  # dropout off
-        accuracy = (predicted == labels).float().mean().item()
-        history.append(Epoch(seconds, train_loss, val_loss, accuracy))
-        if history[-1] is kept(history):
+        history.append(Epoch(seconds, train_loss, val_loss, accuracy(predicted, labels)))
+        if history[-1] is best_epoch(history):
             weights = copy.deepcopy(model.state_dict())
     model.load_state_dict(weights)
     return model, history
@@ -133,15 +187,17 @@ def by_peak(
     train_set: TensorDataset,
     val_loader: DataLoader,
 ) -> dict[str, list[Epoch]]:
-    """Follow a recipe with each peak of the rate; return what is kept with each seed."""
+    """Follow a recipe with each peak of the rate; return the best epoch with each seed."""
     found = {}
     for peak in peaks:
         recipe = replace(recipe, max_lr=peak)
-        found[str(peak)] = [kept(fit(recipe, seed, train_set, val_loader)[1]) for seed in seeds]
+        found[str(peak)] = [
+            best_epoch(fit(recipe, seed, train_set, val_loader)[1]) for seed in seeds
+        ]
     return found
 
 
-def means(runs: Iterable[Iterable[float]]) -> tuple[float, float]:
+def mean_accuracy_and_loss(runs: Iterable[Iterable[float]]) -> tuple[float, float]:
     """Return the mean accuracy and the mean loss of stored epochs, one for each seed."""
     epochs = [Epoch(*values) for values in runs]
     return mean(e.val_accuracy for e in epochs), mean(e.val_loss for e in epochs)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_helpers import DATA_DIR, make_loaders, unpack
+from checkpoints import DATA_DIR
+from mnist_helpers import make_loaders, unpack
 
 SEMEION = DATA_DIR / "semeion" / "semeion.data.gz"
 SEMEION_MD5 = "3ed9f6f308156ce0b3936fa834a8873c"
@@ -104,8 +105,8 @@ def load_hands() -> tuple[Hands, Hands]:
     to_learn = [number for number in numbers if number not in to_measure]
     train_loader, val_loader, _ = make_loaders(seed=0)
     hands = []
-    for loader, some in (train_loader, to_learn), (val_loader, to_measure):
+    for loader, chosen in (train_loader, to_learn), (val_loader, to_measure):
         images, labels = loader.dataset.tensors
         pixels = (255 * images[:, 0]).round().to(torch.uint8)
-        hands.append(Hands(pixels.numpy(), labels.numpy(), {n: writers[n] for n in some}))
+        hands.append(Hands(pixels.numpy(), labels.numpy(), {n: writers[n] for n in chosen}))
     return tuple(hands)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_helpers import check_labels, verified_archive, write_whole
+from checkpoints import verified_archive, write_whole
+from mnist_helpers import check_labels
 
 
 def check_examples(images: Tensor, labels: Tensor) -> None:

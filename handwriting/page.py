@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from checkpoints import PAGES_PATH, load_checkpoint
 from handwriting.digit import load_picture
-from mnist_helpers import BLUE, ORANGE, PAGES_PATH, load_checkpoint
+from mnist_helpers import BLUE, ORANGE
 
 SURE = 0.9  # a digit of a lower probability is shown in orange, and doesn't count for the size
 
@@ -27,7 +28,7 @@ SURE = 0.9  # a digit of a lower probability is shown in orange, and doesn't cou
 STRIDE = 4  # pixels from one place that the network answers for to the next
 NONE = 10  # the answer that no digit has its centre there
 SMALLEST, LARGEST = 15, 40  # pixels of the longer side of a digit that the network finds
-OPEN = 1.25  # up to this factor beyond them it may find it or not
+TOLERANCE = 1.25  # up to this factor beyond them it may find it or not
 
 
 def convolution(inputs: int, outputs: int, size=3, stride=1, dilation=1) -> nn.Sequential:
@@ -146,8 +147,8 @@ def look(network: PageNetwork, grey: Tensor, side: int) -> Candidates:
     picture = scaled(grey, side)
     log_probs, distances = network(even_out(with_margin(picture)))
     likely = 1 - log_probs[:, NONE].exp()  # (1, rows, columns)
-    some = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
-    is_peak = F.max_pool2d(some, 3, stride=1, padding=1) == some
+    evidence = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
+    is_peak = F.max_pool2d(evidence, 3, stride=1, padding=1) == evidence
     _, rows, columns = (is_peak & (likely > MIN_LIKELY)).nonzero(as_tuple=True)  # (M,) each
     places = STRIDE * torch.stack([rows, columns], dim=1) + 0.5 - MARGIN
     edges = distances[0, :, rows, columns].T  # (M, 4)
@@ -155,7 +156,7 @@ def look(network: PageNetwork, grey: Tensor, side: int) -> Candidates:
     ends = torch.maximum(places + edges[:, 2:], starts + 1)  # no box is empty
     boxes = torch.cat([starts, ends], dim=1)
     found = Candidates(log_probs[0, :, rows, columns].T.exp(), boxes)
-    found = found.where((found.sizes > SMALLEST / OPEN) & (found.sizes < LARGEST * OPEN))
+    found = found.where((found.sizes > SMALLEST / TOLERANCE) & (found.sizes < LARGEST * TOLERANCE))
     back = torch.tensor(grey.shape[-2:]) / torch.tensor(picture.shape[-2:])
     return found._replace(boxes=found.boxes * back.repeat(2))
 
@@ -186,8 +187,8 @@ def look_at_sizes(network: PageNetwork, grey: Tensor) -> tuple[Candidates, Tenso
             digit = typical_size(best_of_each(found, factors))
             if digit * side / longest > LARGEST:  # here and beyond, the digits are too large
                 break
-        here = look(network, grey, side)
-        found = Candidates(*map(torch.cat, zip(found, here, strict=True)))
+        at_this_size = look(network, grey, side)
+        found = Candidates(*map(torch.cat, zip(found, at_this_size, strict=True)))
         factors = torch.cat([factors, torch.tensor([side / longest])])
     return found, factors
 
@@ -200,11 +201,11 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
             to be seen there, and if it isn't, that size says: none.
     """
     found = found.where(found.probabilities[:, NONE].argsort())  # the surest first
-    of_smaller, of_both = shares(found.boxes)  # (M, M) each
+    of_smaller, of_both = shares(found.boxes, found.boxes)  # (M, M) each
     sizes = found.sizes[:, None] * factors  # (M, number of sizes), in pixels
     num_to_see = ((sizes > SMALLEST) & (sizes < LARGEST)).sum(dim=1)
     is_free = torch.ones(len(sizes), dtype=torch.bool)
-    kept, means = [], []
+    best, mean_probabilities = [], []
     for index in range(len(sizes)):
         if not is_free[index]:
             continue
@@ -214,19 +215,24 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
         num_silent = max(0, num_to_see[index] - len(seen))
         total = seen.sum(dim=0)  # (11,)
         total[NONE] += num_silent
-        kept.append(index)
-        means.append(total / (len(seen) + num_silent))
-    return Candidates(torch.stack(means), found.boxes[kept]) if kept else found
+        best.append(index)
+        mean_probabilities.append(total / (len(seen) + num_silent))
+    return Candidates(torch.stack(mean_probabilities), found.boxes[best]) if best else found
 
 
-def shares(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what each two of M boxes share, of the smaller one and of both together, (M, M)."""
-    starts = torch.maximum(boxes[:, None, :2], boxes[:, :2])
-    ends = torch.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = (ends - starts).clamp(min=0).prod(dim=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-    smaller = torch.minimum(areas[:, None], areas)
-    return shared / smaller, shared / (areas[:, None] + areas - shared)
+def shares(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much of its area each of M boxes shares with each of N others.
+
+    Returns:
+        As a share of the smaller one's area, and of what both cover together, (M, N) each.
+    """
+    starts = torch.maximum(boxes[:, None, :2], others[:, :2])
+    ends = torch.minimum(boxes[:, None, 2:], others[:, 2:])
+    shared = (ends - starts).clamp(min=0).prod(dim=2)  # (M, N)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)[:, None]  # (M, 1)
+    areas_of_others = (others[:, 2:] - others[:, :2]).prod(dim=1)  # (N,)
+    smaller = torch.minimum(areas, areas_of_others)
+    return shared / smaller, shared / (areas + areas_of_others - shared)
 
 
 def typical_size(found: Candidates) -> float:
@@ -314,25 +320,21 @@ def find_digits(grey: np.ndarray, network: PageNetwork | None = None) -> list[Re
 
 def sort_into_rows(readings: list[Reading]) -> list[list[Reading]]:
     """Go from left to right, and add each digit to the row whose last digit is beside it."""
-    rows: list[list[Reading]] = []
-    for reading in sorted(readings, key=lambda reading: reading.box[1] + reading.box[3]):
-        best_row, best_share = None, MIN_SHARED
-        for row in rows:
-            share = shared_height(row[-1].box, reading.box)
-            if share > best_share:
-                best_row, best_share = row, share
-        if best_row is None:
-            rows.append([reading])
+    if not readings:
+        return []
+    readings = sorted(readings, key=lambda reading: reading.box[1] + reading.box[3])
+    boxes = torch.tensor([reading.box for reading in readings], dtype=torch.float32)
+    boxes[:, [1, 3]] = torch.tensor([0.0, 1.0])  # all as wide: what they share is of their heights
+    of_lower, _ = shares(boxes, boxes)
+    rows: list[list[int]] = []  # of each row the numbers of its digits
+    for number in range(len(readings)):
+        last_of_rows = [row[-1] for row in rows]
+        shared = of_lower[number, last_of_rows]
+        if rows and shared.max() > MIN_SHARED:
+            rows[shared.argmax()].append(number)
         else:
-            best_row.append(reading)
-    return sorted(rows, key=middle_of_row)
-
-
-def shared_height(a: tuple, b: tuple) -> float:
-    """Return how many rows of pixels two boxes share, as a share of the lower one's height."""
-    (top_a, _, bottom_a, _), (top_b, _, bottom_b, _) = a, b
-    shared = min(bottom_a, bottom_b) - max(top_a, top_b)
-    return shared / min(bottom_a - top_a, bottom_b - top_b)
+            rows.append([number])
+    return sorted(([readings[number] for number in row] for row in rows), key=middle_of_row)
 
 
 def middle_of_row(row: list[Reading]) -> float:

@@ -12,20 +12,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from checkpoints import CHECKPOINT_DIR, load_checkpoint, save_checkpoint
 from handwriting.data import PenDigit
 from handwriting.digit import load_picture, prepare
 from handwriting.examples import Examples, check_examples
 from handwriting.pad import SIDE, Point, TeachingPad, draw_strokes
 from handwriting.page import PICTURE_SIDE, rows_of
-from mnist_helpers import (
-    BLUE,
-    CHECKPOINT_DIR,
-    ORANGE,
-    augment,
-    load_checkpoint,
-    save_checkpoint,
-)
-from training import train_epoch
+from mnist_helpers import BLUE, ORANGE
+from training import augment, train_epoch
 
 
 def teach(
@@ -57,11 +51,11 @@ def teach(
 
     def batches():
         for _ in range(num_steps):
-            some = torch.randint(len(labels), (32,))
-            some_old = torch.randint(len(old_labels), (num_old,))
+            new = torch.randint(len(labels), (32,))
+            replayed = torch.randint(len(old_labels), (num_old,))
             yield (
-                torch.cat([images[some], old_images[some_old]]),
-                torch.cat([labels[some], old_labels[some_old]]),
+                torch.cat([images[new], old_images[replayed]]),
+                torch.cat([labels[new], old_labels[replayed]]),
             )
 
     train_epoch(model, batches(), nn.NLLLoss(), optimizer, schedule, augment=augment)

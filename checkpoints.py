@@ -1,0 +1,220 @@
+"""What is kept on disk, all of it or nothing: checkpoints, whole files, the results of full runs.
+
+And where: every path of the project. This module imports nothing of ours.
+"""
+
+import copy
+import io
+import json
+import os
+import pickle
+import platform
+import re
+import shutil
+import zipfile
+from contextlib import suppress
+from datetime import date
+from errno import EACCES
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from torch import nn
+from torch.types import Device
+
+ROOT = Path(__file__).resolve().parent
+DATA_DIR = ROOT / "data"
+MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
+AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
+CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
+PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
+# What you train yourself. The environment variable is for whoever must not touch that: the tests,
+# and `make model`.
+CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
+CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
+
+FULL = os.environ.get("FULL") == "1"  # a full run: it takes long, and stores what it finds
+
+
+# Checkpoints --------------------------------------------------------------------------------------
+
+
+def save_checkpoint(model: nn.Module, path: Path | str, **more) -> None:
+    """Save the model's weights as a ``state_dict`` of CPU tensors, all of them or nothing.
+
+    Given ``more``, such as an optimizer's state, the file holds a dict instead: the weights under
+    "model", and each item of ``more`` under its own name.
+
+    At any moment, even if the process is killed, the old file is there or the new one: the new one
+    is written under another name first, and then renamed in one step.
+
+    Raises:
+        ValueError: ``load_checkpoint`` would refuse it: weights that are not finite, or those of a
+            wrapped network, or something in ``more`` that could run code when it is loaded.
+        OSError: the file can't be written. It names the path; what was there before stays.
+    """
+    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    content = io.BytesIO()
+    torch.save({"model": weights, **more} if more else weights, content)
+    try:
+        read_checkpoint(model, content.getvalue())
+    except ValueError as error:
+        raise ValueError(f"Nothing was saved to {path}: {error}") from None
+    write_whole(content.getvalue(), path)
+
+
+def load_checkpoint(model: nn.Module, path: Path | str) -> dict | None:
+    """Load into ``model`` the weights that ``save_checkpoint`` wrote, once they are verified.
+
+    Returns:
+        What was saved beside the weights, or None if they were saved alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it names the file, its fault and the remedy. The model stays as it was.
+    """
+    remedy = (
+        "Make it anew or, if it ships, get it back by `git restore '*.pth'` in the top folder of "
+        "the repository. TROUBLESHOOTING.md says more."
+    )
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}. {remedy}")
+    try:
+        weights, more = read_checkpoint(model, path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint of this network: {error}. {remedy}"
+        ) from None
+    model.load_state_dict(weights)
+    return more
+
+
+def read_checkpoint(model: nn.Module, content: bytes) -> tuple[dict, dict | None]:
+    """Return verified weights for the model, and what was saved beside them.
+
+    Raises:
+        ValueError: it says what is wrong with the content.
+    """
+    try:
+        loaded = torch.load(verified_archive(content), map_location="cpu", weights_only=True)
+        weights, more = split_checkpoint(loaded)
+        check_weights(model, weights)
+        return weights, more
+    except pickle.UnpicklingError:  # its text advises to load unsafely
+        fault = "it holds other things than tensors, numbers and text, and these could run code"
+        raise ValueError(fault) from None
+    except Exception as error:  # zipfile and PyTorch raise many kinds
+        fault = str(error).rstrip(". ")
+        if not content.startswith(b"PK"):  # as every zip archive does
+            fault += f"; it starts with {content[:30]}"  # enough to see what it is
+        raise ValueError(fault) from None
+
+
+def split_checkpoint(loaded) -> tuple[dict, dict | None]:
+    """Return the weights, and what was saved beside them, or None if nothing was."""
+    if isinstance(loaded, dict) and "model" in loaded:
+        more = {name: value for name, value in loaded.items() if name != "model"}
+        return loaded["model"], more
+    return loaded, None
+
+
+def check_weights(model: nn.Module, weights) -> None:
+    """Raise an error that says what is wrong, unless the weights fit the model and are finite."""
+    if not isinstance(weights, dict):
+        raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
+    for wrapper, prefix in ("DataParallel", "module."), ("compile", "_orig_mod."):
+        if weights and all(str(name).startswith(prefix) for name in weights):
+            raise ValueError(f"the network was wrapped by {wrapper}: save the inner one")
+    trial = copy.deepcopy(model)  # the model itself stays as it is until all is well
+    trial.load_state_dict(weights)  # PyTorch names what doesn't fit
+    for name, tensor in trial.state_dict().items():
+        if weights[name].dtype != tensor.dtype:
+            raise ValueError(f"{name} must be {tensor.dtype}, not {weights[name].dtype}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} must be finite: the training that made it has failed")
+
+
+# Whole files --------------------------------------------------------------------------------------
+
+
+def write_whole(content: bytes, path: Path | str) -> None:
+    """Write a file as ``save_checkpoint`` does: all of it, or nothing and an OSError."""
+    path = Path(path).resolve()  # of a link its target: the link itself would be replaced
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not may_be_written(path):  # to rename needs no permission
+            raise PermissionError(EACCES, "The file is write-protected")
+        with open(unfinished, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # wait until the bytes are on the disk
+        if path.exists():
+            shutil.copymode(path, unfinished)  # keep the old file's permissions
+        os.replace(unfinished, path)
+    except OSError as error:  # some, such as that of a full disk, don't name the file
+        fault = f"{error.strerror}, so nothing was saved"
+        raise OSError(error.errno, fault, str(path)) from error
+    finally:
+        with suppress(OSError):  # the error above tells more than that of a clean-up
+            unfinished.unlink(missing_ok=True)
+
+
+def may_be_written(path: Path) -> bool:
+    """Tell whether the file's permissions allow it, also to root, whom nothing else stops."""
+    somebody_may = path.stat().st_mode & 0o222 != 0
+    return somebody_may and os.access(path, os.W_OK)
+
+
+def verified_archive(content: bytes) -> io.BytesIO:
+    """Pack the entries of a zip archive anew, each read with its checksum verified.
+
+    PyTorch reads no checksums, so it gets an archive of which no byte is unverified.
+    """
+    verified = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(verified, "w") as new:
+        each_name_once = dict.fromkeys(old.namelist())  # a damaged directory may repeat one
+        for name in each_name_once:
+            new.writestr(name, old.read(name))
+    verified.seek(0)
+    return verified
+
+
+# Results ------------------------------------------------------------------------------------------
+
+
+def stored_results(name: str) -> dict:
+    """Return what a full run has stored in ``results/``, under a name such as ``06``."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def store_results(name: str, found: dict, device: Device = "cpu") -> None:
+    """Store what a full run found, with the day and the machine, in place of an earlier run's."""
+    run = {
+        "date": date.today().isoformat(),
+        "processor": processor_name(torch.device(device)),
+        "threads": torch.get_num_threads(),
+        "pytorch": torch.__version__.split("+")[0],
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (found | run).items()]
+    content = "{\n" + ",\n".join(lines) + "\n}\n"  # a line for each entry
+    write_whole(content.encode(), ROOT / "results" / f"{name}.json")
+
+
+def processor_name(device: torch.device) -> str:
+    """Return what a device is called, as far as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:  # no Linux
+        names = []
+    name = names[0] if names else platform.processor() or platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{name.replace('(R)', '')} with {instructions}"
+
+
+def about_run(results: dict) -> str:
+    """Say when, and on what machine, stored results were found."""
+    return "{date}, {processor}, {threads} threads, PyTorch {pytorch}".format(**results)

@@ -1,0 +1,35 @@
+"""Pages, and pieces of pages, that are composed, so that the right answer is known."""
+
+from handwriting.composed.ink import draw_pen_digit
+from handwriting.composed.pages import (
+    DIFFICULTIES,
+    ComposedPage,
+    compose_page,
+    readable_pages,
+    write_line,
+)
+from handwriting.composed.paper import photograph
+from handwriting.composed.pieces import (
+    LEFT_OUT,
+    PIECE,
+    Piece,
+    Pieces,
+    compose_piece,
+    targets_of,
+)
+
+__all__ = [
+    "DIFFICULTIES",
+    "LEFT_OUT",
+    "PIECE",
+    "ComposedPage",
+    "Piece",
+    "Pieces",
+    "compose_page",
+    "compose_piece",
+    "draw_pen_digit",
+    "photograph",
+    "readable_pages",
+    "targets_of",
+    "write_line",
+]
