@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
-from torchvision.transforms import ToTensor
 
 import mnist_helpers as mnist
 from training import clock, train_epoch
@@ -40,6 +39,8 @@ def make_loader(data: str, device: torch.device) -> DataLoader:
     """Return a loader of notebook 03's training images: the same images, in the same order."""
     generator = torch.Generator().manual_seed(SEED)
     if data == "one by one":
+        from torchvision.transforms import ToTensor  # here, as it takes two seconds
+
         images = mnist.load_mnist(train=True)
         images.transform = ToTensor()
         order = torch.randperm(60_000, generator=torch.Generator().manual_seed(SEED))
@@ -78,8 +79,8 @@ class Trainee:
         return loss
 
     def train(self, num_steps: int) -> None:
-        some = itertools.islice(self.batches, num_steps)
-        train_epoch(self.model, some, self.loss, self.optimizer)
+        batches = itertools.islice(self.batches, num_steps)
+        train_epoch(self.model, batches, self.loss, self.optimizer)
 
 
 class Floor:

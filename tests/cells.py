@@ -1,11 +1,8 @@
 """The notebooks' own code, for tests that run some of it by itself."""
 
 import nbformat
-import torch
-from torch import nn
 
-import mnist_helpers
-from mnist_helpers import ROOT
+from checkpoints import ROOT
 
 
 def source_of(number: str, text: str) -> str:
@@ -14,9 +11,3 @@ def source_of(number: str, text: str) -> str:
     cells = nbformat.read(path, as_version=4).cells
     (source,) = [c.source for c in cells if c.cell_type == "code" and text in c.source]
     return source
-
-
-def network_of_notebook_08() -> nn.Module:
-    scope = {"mnist": mnist_helpers, "nn": nn, "torch": torch, "Tensor": torch.Tensor}
-    exec(source_of("08", "class ConvolutionalNetwork("), scope)
-    return scope["ConvolutionalNetwork"]()

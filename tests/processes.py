@@ -7,7 +7,6 @@ import os
 import runpy
 import signal
 import sys
-import tempfile
 import time
 from functools import cache
 from io import FileIO
@@ -15,12 +14,15 @@ from multiprocessing import get_context, set_forkserver_preload
 from pathlib import Path
 
 import torch
+import torchvision.datasets  # noqa: F401  which the data need, and PyTorch's optimizers most of it
 from torch import nn
 
+import checkpoints
 import mnist_helpers
-from mnist_helpers import Network, load_mnist, save_checkpoint
+from checkpoints import ROOT, save_checkpoint
+from mnist_helpers import Network, load_mnist, make_loaders
 
-SCRIPT = str(mnist_helpers.ROOT / "notebooks" / "train_distributed.py")
+SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
 
 
 @cache
@@ -40,21 +42,14 @@ def start(target, *args):
     return process
 
 
-def check_what_the_helper_loads() -> None:
-    assert "mnist_helpers" in sys.modules
-    assert not {"skimage", "scipy"} & set(sys.modules)
-
-
 # Data ---------------------------------------------------------------------------------------------
 
 
-def load_in(folder: Path, temporary: Path | None = None) -> None:
-    """Load both parts from a data folder."""
+def load_in(folder: Path) -> None:
+    """Load everything from a data folder, in both ways."""
     mnist_helpers.DATA_DIR = folder
-    if temporary is not None:
-        tempfile.tempdir = str(temporary)
     assert load_mnist(train=True).data.shape == (60_000, 28, 28)
-    assert load_mnist(train=False).data.shape == (10_000, 28, 28)
+    assert len(make_loaders()[2].dataset) == 10_000
 
 
 def load_as_nobody(folder: Path) -> None:
@@ -94,7 +89,7 @@ def save_and_be_killed(path: Path, step: str) -> None:
             kill()
 
     if step == "write":
-        mnist_helpers.open = HalfWritten
+        checkpoints.open = HalfWritten
     elif step == "unlink":
         Path.unlink = kill
     else:
@@ -145,5 +140,5 @@ def torchrun(output: Path, arguments: list[str]) -> None:
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     # Workers that are started anew must not read from the store where to find the old ones.
     os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    set_forkserver_preload(["mnist_helpers"])
+    set_forkserver_preload(["processes"])
     run.main(["--run-path", "--start-method=forkserver", *arguments])

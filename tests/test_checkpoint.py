@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mnist_helpers import DATA_DIR, MODEL_PATH, Network, load_checkpoint, save_checkpoint
+from checkpoints import DATA_DIR, MODEL_PATH, load_checkpoint, save_checkpoint
+from mnist_helpers import Network
 
 STRIDE = 9  # of the checkpoint's headers, every ninth byte; all of them were tried once
 

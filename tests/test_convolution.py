@@ -1,4 +1,4 @@
-"""Notebook 08's cells: digits are moved as said, and the helper serves their network."""
+"""Notebook 08: its cells move digits as said, and the helper serves its network."""
 
 import copy
 
@@ -10,23 +10,22 @@ from torch import nn
 
 import mnist_helpers as mnist
 
-STARTS = ("def move(", "def moved_batches(", "def slide(", "class ConvolutionalNetwork(")
+STARTS = ("def move(", "def moved_batches(", "def slide(")
 
 
 @pytest.fixture(scope="module")
 def notebook():
-    """What the cells leave behind that define the functions and the network."""
-    scope = {"F": F, "mnist": mnist, "nn": nn, "torch": torch, "Tensor": torch.Tensor}
-    scope["loss_fn"] = nn.NLLLoss()
+    """What the cells leave behind that define the functions."""
+    scope = {"F": F, "mnist": mnist, "torch": torch}
     for start in STARTS:
         exec(source_of("08", start), scope)
     return scope
 
 
 @pytest.fixture
-def model(notebook):
+def model():
     torch.manual_seed(0)
-    return notebook["ConvolutionalNetwork"]().eval()
+    return mnist.ConvolutionalNetwork().eval()
 
 
 @pytest.fixture
@@ -98,10 +97,10 @@ def test_images_of_another_size_get_no_answer(model, shape):
 # The helper with another network ------------------------------------------------------------------
 
 
-def test_a_checkpoint_comes_back_as_it_was(notebook, model, images, tmp_path):
+def test_a_checkpoint_comes_back_as_it_was(model, images, tmp_path):
     path = tmp_path / "weights.pth"
     mnist.save_checkpoint(model, path, epoch=3)
-    other = notebook["ConvolutionalNetwork"]().eval()
+    other = mnist.ConvolutionalNetwork().eval()
     assert not torch.equal(other(images), model(images))
     assert mnist.load_checkpoint(other, path) == {"epoch": 3}
     assert torch.equal(other(images), model(images))

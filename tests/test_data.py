@@ -3,9 +3,9 @@
 import gzip
 import hashlib
 import os
-import random
 import shutil
-import signal
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -23,8 +23,9 @@ from torchvision.datasets import MNIST, SEMEION
 from torchvision.transforms import ToTensor
 
 import mnist_helpers
+from checkpoints import DATA_DIR
 from handwriting import data
-from mnist_helpers import DATA_DIR, load_mnist, make_loaders
+from mnist_helpers import load_mnist, make_loaders, read_mnist
 
 RAW = DATA_DIR / "MNIST" / "raw"
 NAMES = [name for name, _ in MNIST.resources]
@@ -40,6 +41,18 @@ def test_load_mnist_gives_the_archives_pixels_and_labels(train, prefix):
     labels = gzip.decompress((RAW / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
     assert mnist.data.numpy().tobytes() == images
     assert mnist.targets.byte().numpy().tobytes() == labels
+    for read, loaded in zip(read_mnist(train), (mnist.data, mnist.targets), strict=True):
+        assert torch.equal(read, loaded) and read.dtype == loaded.dtype
+
+
+def test_the_archives_are_those_that_torchvision_knows():
+    ours = {
+        mnist_helpers.TRAIN_IMAGES,
+        mnist_helpers.TRAIN_LABELS,
+        mnist_helpers.TEST_IMAGES,
+        mnist_helpers.TEST_LABELS,
+    }
+    assert ours == set(MNIST.resources)
 
 
 def test_the_archives_readme_states_their_sizes_and_checksums():
@@ -57,13 +70,13 @@ def test_the_archives_readme_states_their_sizes_and_checksums():
 # The loaders --------------------------------------------------------------------------------------
 
 
-load_each_part_once = cache(load_mnist)
+read_each_part_once = cache(read_mnist)
 
 
 @pytest.fixture
-def load_once(monkeypatch):
-    """Have make_loaders load each part once for all tests that call it."""
-    monkeypatch.setattr(mnist_helpers, "load_mnist", load_each_part_once)
+def read_once(monkeypatch):
+    """Have make_loaders read each part once for all tests that call it."""
+    monkeypatch.setattr(mnist_helpers, "read_mnist", read_each_part_once)
 
 
 def rows(images, labels):
@@ -84,7 +97,7 @@ def test_the_split_is_disjoint_and_covers_the_training_images(loaders):
     assert train | val == everything
 
 
-def test_the_seed_decides_split_and_order(load_once):
+def test_the_seed_decides_split_and_order(read_once):
     def first_epoch(seed):
         train_loader, val_loader, _ = make_loaders(seed=seed)
         return torch.cat([labels for _, labels in train_loader]), val_loader.dataset.tensors[0]
@@ -119,7 +132,7 @@ def test_every_epoch_shuffles_anew_and_shows_each_training_image_once(loaders):
 
 
 @pytest.mark.parametrize("number", [int, np.int64])
-def test_validation_fraction_and_batch_size_are_followed(load_once, number):
+def test_validation_fraction_and_batch_size_are_followed(read_once, number):
     train_loader, val_loader, _ = make_loaders(batch_size=number(100), validation_fraction=0.1)
     assert (len(train_loader.dataset), len(val_loader.dataset)) == (54_000, 6_000)
     assert len(next(iter(train_loader))[0]) == 100
@@ -167,10 +180,23 @@ def test_the_data_sets_work_in_any_loader(loaders):
     + [{"validation_fraction": f} for f in (1e-6, 0.999999)],  # one of the sets would be empty
     ids=str,
 )
-def test_a_setting_out_of_range_is_named(load_once, setting):
+def test_a_setting_out_of_range_is_named(read_once, setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"{name} must"):
         make_loaders(**setting)
+
+
+def test_the_helper_alone_loads_nothing_that_few_need():
+    """In a new process, such as a kernel or a worker."""
+    code = (
+        "import mnist_helpers, sys; print(sorted({module.split('.')[0] for module in sys.modules}))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "'torch'" in loaded.stdout
+    for name in ("torchvision", "scipy", "skimage", "handwriting"):
+        assert f"'{name}'" not in loaded.stdout
 
 
 # Faults -------------------------------------------------------------------------------------------
@@ -218,10 +244,14 @@ def test_a_bad_archive_is_named_with_what_to_do_and_no_network_is_asked(raw, nam
     else:
         (raw / name).write_bytes(corrupted((raw / name).read_bytes(), kind, 0.5, 1, 3, other))
     before = {path.name: path.read_bytes() for path in raw.iterdir()}
-    with pytest.raises(RuntimeError) as error:
-        load_mnist(train=name.startswith("t10k"))  # also the part that is not bad
-    assert f"{raw / name} is missing or damaged: run `git restore data`" in str(error.value)
-    assert not any(other in str(error.value) for other in NAMES if other != name)
+    for load in (
+        lambda: load_mnist(train=name.startswith("t10k")),  # also the part that is not bad
+        make_loaders,
+    ):
+        with pytest.raises(RuntimeError) as error:
+            load()
+        assert f"{raw / name} is missing or damaged: run `git restore data`" in str(error.value)
+        assert not any(other in str(error.value) for other in NAMES if other != name)
     assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
 
 
@@ -272,19 +302,6 @@ def test_eight_processes_load_at_once(raw):
     for each in loading:
         each.join(timeout=120)
     assert [each.exitcode for each in loading] == [0] * 8
-
-
-def test_a_kill_at_any_moment_of_a_load_loses_nothing(raw, good, tmp_path):
-    before = {path.name: path.read_bytes() for path in raw.iterdir()}
-    moments, killed = random.Random(0), 0
-    while killed < 10:
-        loading = processes.start(processes.load_in, raw.parent.parent, tmp_path / "temporary")
-        time.sleep(moments.uniform(0, 0.5))
-        loading.kill()
-        loading.join()
-        killed += loading.exitcode == -signal.SIGKILL
-    assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
-    assert is_good(good)
 
 
 def test_a_read_only_clone_loads(raw):

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mnist_helpers import Network, accuracy_by_digit, augment, evaluate, pick_device
+from mnist_helpers import Network, accuracy_by_digit, evaluate, pick_device
+from training import augment
 
-FOLDERS = (ROOT, ROOT / "handwriting", ROOT / "notebooks")
+FOLDERS = (ROOT, ROOT / "handwriting", ROOT / "handwriting" / "composed", ROOT / "notebooks")
 MODULES = [path for folder in FOLDERS for path in folder.glob("*.py")]
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in MODULES}
 for path in find_notebooks():  # with the solutions, which are Markdown

@@ -4,7 +4,6 @@ import contextlib
 import io
 
 import numpy as np
-import processes
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from checkpoints import AUGMENTED_PATH, load_checkpoint
 from handwriting.composed import photograph, write_line
 from handwriting.data import load_semeion
-from handwriting.digit import cut_digits, prepare
+from handwriting.digit import LUMINANCE, cut_digits, load_grey, prepare
 from handwriting.page import read_digits
-from mnist_helpers import AUGMENTED_PATH, Network, load_checkpoint, load_mnist
+from mnist_helpers import Network, load_mnist
 
 MNIST = load_mnist(train=False)
 NETWORK = Network().eval()
@@ -142,6 +142,16 @@ KINDS = {
 def test_the_kind_of_picture_makes_no_difference(kind):
     difference = (prepare(KINDS[kind]) - prepare(GREY)).abs()
     assert difference.mean() < 0.02 and difference.max() < 0.5
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_red_green_and_blue_count_as_much_as_they_shine(channel):
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[..., channel] = 255
+    expected = 255 * (0.2125, 0.7154, 0.0721)[channel]
+    for picture in (pixels, Image.fromarray(pixels)):
+        assert load_grey(picture, 200) == pytest.approx(expected, abs=0.01)
+    assert LUMINANCE.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tiff"])
@@ -320,10 +330,3 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path):
 def test_no_ink_at_all_is_no_digit():
     with pytest.raises(ValueError, match="no digit found"):
         cut_digits(np.zeros((50, 50), bool))
-
-
-def test_the_helper_alone_loads_nothing_that_only_pictures_need():
-    """In a process that has imported the helper, and not this module."""
-    checking = processes.start(processes.check_what_the_helper_loads)
-    checking.join(timeout=60)
-    assert checking.exitcode == 0

@@ -17,11 +17,14 @@ import torch
 import torch.distributed as dist
 from processes import SCRIPT
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
 
 import mnist_helpers
-from mnist_helpers import ROOT, Network, evaluate, load_checkpoint, make_loaders, save_checkpoint
+from checkpoints import ROOT, load_checkpoint, save_checkpoint
+from mnist_helpers import Network, evaluate, make_loaders
 
 LABELS = torch.tensor([0, 1, 2])
+make_loaders_once = cache(make_loaders)
 TWO_EPOCHS = ["--num-epochs=2", "--num-images=6400", "--batch-size=64"]  # of 100 steps each
 
 
@@ -89,6 +92,22 @@ def test_any_number_of_processes_has_the_losses_of_one_plain_loop(expected, tmp_
     assert val_loss == pytest.approx(val_losses[-1], rel=1e-4)
 
 
+def test_each_process_drops_other_units(tmp_path):
+    """In the first step: its loss is the mean of two halves, each with a seed of its own."""
+    losses, *_ = train(tmp_path, 2, "--num-epochs=1", "--num-images=64")
+    train_set = make_loaders_once()[0].dataset
+    torch.manual_seed(0)
+    model = Network()
+    halves = []
+    for rank in (0, 1):
+        sampler = DistributedSampler(range(64), num_replicas=2, rank=rank)
+        sampler.set_epoch(1)
+        torch.manual_seed(1 * 2 + rank)  # epoch × processes + rank: no two are the same
+        for images, labels in DataLoader(train_set, 32, sampler=sampler):
+            halves.append(nn.functional.nll_loss(model(images), labels).item())
+    assert losses == pytest.approx([sum(halves) / 2], rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_worker_killed_at_a_random_step_changes_no_loss(tmp_path):
@@ -131,9 +150,6 @@ def test_each_epoch_is_another_one_and_the_best_weights_stay(tmp_path):
 
 
 # Bad input ----------------------------------------------------------------------------------------
-
-
-make_loaders_once = cache(make_loaders)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnist_helpers import Network, accuracy_by_digit, evaluate
+from mnist_helpers import Network, accuracy, accuracy_by_digit, accuracy_on, evaluate, interval
 
 IMAGES = torch.rand(4, 1, 28, 28)
 LABELS = torch.tensor([0, 1, 2, 3])
@@ -52,6 +52,31 @@ def test_accuracy_by_digit_counts_as_by_hand():
     correct, total = accuracy_by_digit(predicted, labels)
     assert correct.tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 2]
     assert total.tolist() == [2, 1, 0, 1, 0, 0, 0, 0, 0, 3]
+
+
+def test_accuracy_is_the_share_that_was_predicted():
+    labels, predicted = torch.tensor([0, 0, 1, 9]), torch.tensor([0, 1, 1, 9])
+    assert accuracy(predicted, labels) == 0.75
+    for shapes in ((3,), (2,)), ((2, 1), (2,)), ((2,), (2, 1)):
+        with pytest.raises(ValueError, match=r"shape \(N,\)"):
+            accuracy(*(torch.zeros(shape, dtype=torch.int64) for shape in shapes))
+    with pytest.raises(ValueError, match="no images"):
+        accuracy(labels[:0], labels[:0])
+    log_probs = torch.eye(10).log_softmax(dim=1)[predicted]
+    images = (torch.arange(4) / 100)[:, None, None, None].expand(4, 1, 28, 28)
+    model = Recorded(log_probs).train()
+    assert accuracy_on(model, [(images[:3], labels[:3]), (images[3:], labels[3:])]) == 0.75
+    assert model.training
+
+
+def test_the_interval_is_wilsons():
+    """By his formula, with the 97.5 % quantile of the normal distribution."""
+    z, right, of = 1.959964, 9823, 10_000
+    p = right / of
+    middle = (p + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * (p * (1 - p) / of + z**2 / (4 * of**2)) ** 0.5
+    assert interval(right, of) == pytest.approx((middle - half, middle + half), abs=1e-7)
+    assert interval(0, 10)[0] == 0 and interval(10, 10)[1] == 1
 
 
 @pytest.mark.parametrize("shapes", [((3,), (2,)), ((2, 1), (2, 1)), ((), ())])

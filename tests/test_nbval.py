@@ -10,7 +10,7 @@ import time
 import nbformat
 import pytest
 
-from mnist_helpers import ROOT
+from checkpoints import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from suite import find_notebooks
 
-from mnist_helpers import ROOT
+from checkpoints import ROOT
 
 PATHS = find_notebooks()
 MACHINE_PATH = re.compile(

@@ -13,9 +13,9 @@ import write_pad
 from matplotlib.figure import Figure
 from PIL import Image
 
+from checkpoints import ROOT
 from handwriting.examples import Examples
 from handwriting.pad import INVITATION, PEN, SIDE, WIDGET_VIEW, DrawingPad, TeachingPad
-from mnist_helpers import ROOT
 
 
 @pytest.fixture
@@ -290,8 +290,3 @@ def test_the_page_is_current():
     )
     assert np.abs(shown - original).mean() < 4, "call make pad"
     assert len(stored) < 1_000_000
-
-
-def test_the_network_is_as_short_as_the_page_and_notebook_08_say():
-    script = (ROOT / "handwriting" / "network.js").read_text(encoding="utf-8")
-    assert len(script.splitlines()) < 100

@@ -8,21 +8,10 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from handwriting import page as pages
-from handwriting.composed import (
-    DIFFICULTIES,
-    PIECE,
-    READABLE,
-    Page,
-    Piece,
-    Pieces,
-    add_scores,
-    compose_page,
-    compose_piece,
-    draw_pen_digit,
-    score_page,
-)
-from handwriting.data import load_hands, load_pen_digits
+from checkpoints import PAGES_PATH
+from handwriting import page as reader
+from handwriting.composed import PIECE, compose_piece, draw_pen_digit
+from handwriting.data import load_hands
 from handwriting.page import (
     PageNetwork,
     Reading,
@@ -31,8 +20,7 @@ from handwriting.page import (
     read_digits,
     sort_into_rows,
 )
-from handwriting.targets import targets_of
-from mnist_helpers import BLUE, ORANGE, PAGES_PATH
+from mnist_helpers import BLUE, ORANGE
 
 TO_LEARN, TO_MEASURE = load_hands()
 CLEAR_WRITER = 9  # one whose digits are read well; what is tested is the paper
@@ -40,8 +28,8 @@ CLEAR_WRITER = 9  # one whose digits are read well; what is tested is the paper
 
 def hand(labels):
     """One pen digit for each label, the first ones of a writer."""
-    own = TO_MEASURE.writers[CLEAR_WRITER]
-    return [next(digit for digit in own if digit.label == label) for label in labels]
+    digits = TO_MEASURE.writers[CLEAR_WRITER]
+    return [next(digit for digit in digits if digit.label == label) for label in labels]
 
 
 def write(rows, pen=0.05, size=80, gap=1.4, rise=0.0):
@@ -192,44 +180,6 @@ def test_boxes_are_in_the_pixels_of_a_large_photo_that_is_shown_upright(tmp_path
             assert one.box == pytest.approx([3 * edge for edge in other.box], abs=60)
 
 
-# Composed pages -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_of_composed_pages_nearly_all_digits_are_read():
-    scores = []
-    for seed in range(48):
-        difficulty = list(DIFFICULTIES.values())[seed % 3]
-        page = compose_page(difficulty, TO_MEASURE, np.random.default_rng(seed))
-        if page.contrast >= READABLE:
-            scores.append(score_page(page, read_digits(page.photo)))
-    assert len(scores) >= 40
-    total = add_scores(scores)
-    assert total["right"] >= 0.98 * total["digits"]
-    assert total["lost"] + total["invented"] <= 0.01 * total["digits"]
-    assert total["whole"] >= 0.75 * len(scores)
-
-
-def test_a_score_counts_what_is_lost_misread_and_invented():
-    places = [[(0, 0, 9, 9), (0, 20, 9, 29)], [(40, 0, 49, 9)]]
-    page = Page(None, [[1, 2], [3]], places, 9.0)
-    right = Reading(1, 0.5, (0, 0, 9, 9))
-    misread = Reading(7, 0.95, (1, 20, 10, 29))
-    invented = Reading(5, 0.9, (80, 0, 89, 9))
-    score = score_page(page, [[right, misread], [invented]])
-    assert score._asdict() == {
-        **{"digits": 3, "right": 1, "lost": 1, "invented": 1},
-        **{"wrong_and_sure": 2, "refused": 0, "whole": 0},
-    }
-    third = Reading(3, 0.99, (40, 0, 49, 9))
-    second = misread._replace(digit=2)
-    assert score_page(page, [[right, second], [third]]).whole == 1
-    assert score_page(page, [[right, second, third]]).whole == 0  # not in their rows
-    doubtful = score_page(page, [[right, misread._replace(probability=0.89)], [third]])
-    assert doubtful.wrong_and_sure == 0 and doubtful.right == 2
-    assert add_scores([score, doubtful])["digits"] == 6
-
-
 # From places to rows ------------------------------------------------------------------------------
 
 
@@ -237,11 +187,11 @@ def test_larger_and_smaller_digits_are_none_at_a_size():
     """So that the ring of a 6 is no 0 where the 6 itself is too large to be seen."""
     picture = torch.tensor(photo_of(0.8 * write([[6, 6, 6]], size=120, pen=0.1)) / 255)
     picture = picture[None, None].float()
-    network, longest = pages.load_network(), max(picture.shape)
+    network, longest = reader.load_network(), max(picture.shape)
     with torch.inference_mode():
         for size in (7, 25, 80, 120):  # pixels that the 6 has
-            found = pages.look(network, picture, round(longest * size / 120))
-            likely = found.probabilities[:, : pages.NONE].amax(dim=1) > 0.5
+            found = reader.look(network, picture, round(longest * size / 120))
+            likely = found.probabilities[:, : reader.NONE].amax(dim=1) > 0.5
             assert likely.sum() == (3 if size == 25 else 0), size
 
 
@@ -249,63 +199,100 @@ def test_each_digit_is_read_once_though_several_sizes_show_it():
     picture = photo_of(0.8 * write([[3, 5, 8]]))
     grey = torch.tensor(picture / 255)[None, None].float()
     with torch.inference_mode():
-        found, factors = pages.look_at_sizes(pages.load_network(), grey)
-    likely = found.where(found.probabilities[:, pages.NONE] < 0.5)
+        found, factors = reader.look_at_sizes(reader.load_network(), grey)
+    likely = found.where(found.probabilities[:, reader.NONE] < 0.5)
     assert len(likely.boxes) >= 6  # each at two sizes or more
-    assert len(pages.best_of_each(likely, factors).boxes) == 3
+    assert len(reader.best_of_each(likely, factors).boxes) == 3
 
 
 def candidates(*sized, digit=3, probability=0.98):
     """Candidates of so many pixels at so many places, far from each other."""
     boxes = [(0, 1000 * i, size, 1000 * i + size) for i, size in enumerate(sized)]
     probabilities = torch.zeros(len(sized), 11)
-    probabilities[:, digit], probabilities[:, pages.NONE] = probability, 1 - probability
-    return pages.Candidates(probabilities, torch.tensor(boxes, dtype=torch.float32))
+    probabilities[:, digit], probabilities[:, reader.NONE] = probability, 1 - probability
+    return reader.Candidates(probabilities, torch.tensor(boxes, dtype=torch.float32))
 
 
 def together(*several):
-    return pages.Candidates(*(torch.cat(tensors) for tensors in zip(*several, strict=True)))
+    return reader.Candidates(*(torch.cat(tensors) for tensors in zip(*several, strict=True)))
+
+
+def test_a_box_is_where_the_network_says_to_half_a_pixel():
+    """It answers for the middle of the first pixel of each four, behind a margin of 24."""
+
+    def network(picture):
+        log_probs = torch.full((1, 11, picture.shape[2] // 4, picture.shape[3] // 4), -9.0)
+        log_probs[:, reader.NONE] = 0
+        log_probs[0, 3, 10, 12], log_probs[0, reader.NONE, 10, 12] = 0, -9  # at 40.5 and 48.5
+        distances = torch.tensor([9.0, 8.0, 11.0, 12.0]).view(1, 4, 1, 1)
+        return log_probs, distances.expand(1, 4, *log_probs.shape[2:])
+
+    small = reader.look(network, torch.rand(1, 1, 80, 80), side=80)
+    assert small.boxes.tolist() == [[16.5 - 9, 24.5 - 8, 16.5 + 11, 24.5 + 12]]
+    large = reader.look(network, torch.rand(1, 1, 160, 160), side=80)
+    assert torch.equal(large.boxes, 2 * small.boxes)
+
+
+def test_a_margin_has_the_grey_that_most_of_the_border_has():
+    grey = torch.ones(1, 1, 16, 24)
+    grey[..., :6] = 0  # a dark table at the left
+    wide = reader.with_margin(grey)
+    assert wide.shape == (1, 1, 16 + 48, 24 + 48)
+    assert (wide[..., :24] == 1).all() and torch.equal(wide[..., 24:40, 24:48], grey)
+
+
+def test_half_the_typical_size_and_twice_of_it_are_the_limits():
+    found = candidates(*[100] * 20, 48, 52, 190, 210)
+    assert reader.of_typical_size(found).sizes.tolist() == [100] * 20 + [52, 190]
 
 
 def test_a_few_large_digits_count_more_than_many_specks():
     found = candidates(*[10] * 30, 100, 110, 90)
-    assert pages.of_typical_size(found).sizes.tolist() == [100, 110, 90]
+    assert reader.of_typical_size(found).sizes.tolist() == [100, 110, 90]
 
 
 def test_what_is_unsure_does_not_count_unless_all_is():
     unsure, digits = candidates(900, probability=0.5), candidates(100, 110, 90)
-    assert pages.of_typical_size(together(unsure, digits)).sizes.tolist() == [100, 110, 90]
-    assert pages.of_typical_size(unsure).sizes.tolist() == [900]
+    assert reader.of_typical_size(together(unsure, digits)).sizes.tolist() == [100, 110, 90]
+    assert reader.of_typical_size(unsure).sizes.tolist() == [900]
 
 
 AT_ONE_SIZE = torch.tensor([0.25])  # at which 100 pixels are 25
 
 
+def test_shares_are_those_of_the_smaller_box_and_of_both():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 4, 5], [20, 20, 30, 30]])
+    others = torch.tensor([[5.0, 5, 15, 15], [0, 0, 10, 10]])
+    of_smaller, of_both = reader.shares(boxes, others)
+    assert of_smaller.tolist() == [[0.25, 1], [0, 1], [0, 0]]
+    assert torch.allclose(of_both, torch.tensor([[25 / 175, 1], [0, 0.2], [0, 0]]))
+
+
 def test_of_two_that_overlap_the_surer_stays():
     sure, unsure = candidates(100), candidates(100, digit=8, probability=0.7)
     unsure.boxes[:] += 20
-    kept = pages.best_of_each(together(unsure, sure), AT_ONE_SIZE)
+    kept = reader.best_of_each(together(unsure, sure), AT_ONE_SIZE)
     assert torch.equal(kept.boxes, sure.boxes)
     assert torch.equal(kept.probabilities, sure.probabilities)
     inside = candidates(40, digit=0, probability=0.9)  # the ring of a 6
-    kept = pages.best_of_each(together(inside, sure), AT_ONE_SIZE)
+    kept = reader.best_of_each(together(inside, sure), AT_ONE_SIZE)
     assert torch.equal(kept.boxes, sure.boxes)
 
 
 def test_two_that_hardly_overlap_both_stay():
     beside = candidates(100)
     beside.boxes[:, [1, 3]] += 80
-    kept = pages.best_of_each(together(candidates(100), beside), AT_ONE_SIZE)
+    kept = reader.best_of_each(together(candidates(100), beside), AT_ONE_SIZE)
     assert len(kept.boxes) == 2
 
 
 def test_a_probability_is_the_mean_of_all_sizes_at_which_a_digit_is_to_be_seen():
     seen, again = candidates(100, probability=0.9), candidates(101, digit=8, probability=0.6)
-    two = pages.best_of_each(together(seen, again), torch.tensor([0.2, 0.3]))
-    assert two.probabilities[0, [3, 8, pages.NONE]].tolist() == pytest.approx([0.45, 0.3, 0.25])
+    two = reader.best_of_each(together(seen, again), torch.tensor([0.2, 0.3]))
+    assert two.probabilities[0, [3, 8, reader.NONE]].tolist() == pytest.approx([0.45, 0.3, 0.25])
     # At a third size it has 35 pixels and isn't seen; at others it is too small or large.
-    three = pages.best_of_each(together(seen, again), torch.tensor([0.1, 0.2, 0.3, 0.35, 0.6]))
-    assert three.probabilities[0, [3, 8, pages.NONE]].tolist() == pytest.approx([0.3, 0.2, 0.5])
+    three = reader.best_of_each(together(seen, again), torch.tensor([0.1, 0.2, 0.3, 0.35, 0.6]))
+    assert three.probabilities[0, [3, 8, reader.NONE]].tolist() == pytest.approx([0.3, 0.2, 0.5])
     assert three.probabilities.sum().item() == pytest.approx(1)
 
 
@@ -330,6 +317,10 @@ def test_rows_are_read_from_top_to_bottom_wherever_they_begin():
     assert [row[0].box[0] for row in rows] == [0, 100, 200]
 
 
+def test_nothing_makes_no_row():
+    assert sort_into_rows([]) == []
+
+
 def test_a_small_digit_is_in_the_row_of_the_large_one_beside_it():
     (row,) = sort_into_rows([*readings((100, 0)), *readings((140, 80), height=40)])
     assert len(row) == 2
@@ -349,9 +340,9 @@ def test_a_network_that_is_training_is_refused_and_reading_changes_none():
     picture = photo_of(0.8 * write([[3, 5, 8]]))
     with pytest.raises(ValueError, match=r"eval mode: call network.eval\(\)"):
         read_digits(picture, PageNetwork())
-    before = {name: tensor.clone() for name, tensor in pages.load_network().state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in reader.load_network().state_dict().items()}
     assert digits_of(picture) == digits_of(picture) == [[3, 5, 8]]
-    for name, tensor in pages.load_network().state_dict().items():
+    for name, tensor in reader.load_network().state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
@@ -375,76 +366,6 @@ def test_the_weights_that_ship_are_a_small_plain_state_dict():
     }
 
 
-# What it learns from ------------------------------------------------------------------------------
-
-
-def test_nobody_wrote_both_what_is_learned_and_what_is_measured(loaders):
-    assert len(TO_LEARN.writers) == 20 and len(TO_MEASURE.writers) == 10
-    assert not set(TO_LEARN.writers) & set(TO_MEASURE.writers)
-    assert sum(map(len, (TO_LEARN.images, TO_MEASURE.images))) == 60_000
-    for hands, loader in (TO_LEARN, loaders[0]), (TO_MEASURE, loaders[1]):
-        images, labels = loader.dataset.tensors
-        assert np.array_equal(hands.images, (255 * images[:, 0]).round().byte().numpy())
-        assert np.array_equal(hands.labels, labels.numpy())
-    num_digits = sum(len(own) for h in (TO_LEARN, TO_MEASURE) for own in h.writers.values())
-    assert num_digits == len(load_pen_digits())
-
-
-def test_a_piece_has_ink_where_it_has_a_digit():
-    """At least where the piece is bright enough: its boxes are darker, or lighter, than around."""
-    depths = []
-    for seed in range(60):
-        piece = compose_piece(TO_LEARN, np.random.default_rng(seed))
-        assert piece.photo.shape == (PIECE, PIECE) and piece.photo.dtype == np.uint8
-        even = even_out(torch.tensor(piece.photo / 255)[None, None].float())[0, 0].numpy()
-        for top, left, bottom, right in piece.boxes:
-            inside = even[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-            if inside.size > 50:
-                depths.append(np.abs(inside).mean() > np.abs(even).mean())
-    assert len(depths) > 200 and np.mean(depths) > 0.8
-
-
-def test_pieces_depend_on_their_number_and_seed_alone():
-    some, again, others = Pieces(TO_LEARN, 5, 0), Pieces(TO_LEARN, 5, 0), Pieces(TO_LEARN, 5, 1)
-    assert len(some) == 5
-    assert np.array_equal(some[3].photo, again[3].photo) and some[3].boxes == again[3].boxes
-    assert not np.array_equal(some[3].photo, some[2].photo)
-    assert not np.array_equal(some[3].photo, others[3].photo)
-
-
-def piece_with(*boxes, label=7):
-    return Piece(np.zeros((PIECE, PIECE), np.uint8), [label] * len(boxes), list(boxes))
-
-
-def test_a_place_is_a_digits_near_its_centre_and_none_elsewhere():
-    target, distances = targets_of(piece_with((40, 50, 70, 66)))  # centre: row 55, column 58
-    row, column = 14, 14  # the place at 56.5, 56.5
-    assert target[row, column] == 7
-    assert distances[:, row, column].tolist() == [16.5, 6.5, 13.5, 9.5]
-    assert target[0, 0] == pages.NONE and (target == 7).sum() < 10 < (target == -1).sum() < 60
-    assert (distances[:, target != 7] == 0).all()
-
-
-@pytest.mark.parametrize(
-    "size, count", [(11, 0), (13, 0), (15, 1), (30, 1), (40, 1), (45, 0), (60, 0)]
-)
-def test_smaller_and_larger_digits_are_none(size, count):
-    target, _ = targets_of(piece_with((40, 40, 40 + size, 40 + size // 2)))
-    assert ((target == 7).sum() > 0) == count
-    assert ((target == -1).sum() > 0) == (12 < size < 50)
-
-
-def test_places_near_a_digit_that_is_cut_off_are_left_out():
-    target, _ = targets_of(piece_with((-10, 40, 20, 60)))
-    assert (target == 7).sum() == 0 and target[1, 12] == -1 and target[16, 16] == pages.NONE
-
-
-def test_of_two_digits_that_touch_each_has_its_own_places():
-    piece = Piece(np.zeros((PIECE, PIECE), np.uint8), [3, 8], [(40, 40, 60, 52), (40, 51, 60, 63)])
-    target, _ = targets_of(piece)
-    assert target[12, 11] == 3 and target[12, 14] == 8
-
-
 # What was read is shown ---------------------------------------------------------------------------
 
 
@@ -452,7 +373,7 @@ def test_what_was_read_is_shown_above_each_digit_and_what_is_unsure_has_a_questi
     monkeypatch,
 ):
     sure, unsure = Reading(3, 0.9, (20, 10, 60, 40)), Reading(8, 0.89, (20, 60, 60, 90))
-    monkeypatch.setattr(pages, "find_digits", lambda *_: [unsure, sure])
+    monkeypatch.setattr(reader, "find_digits", lambda *_: [unsure, sure])
     ax = plot_reading(np.full((80, 120), 255, np.uint8))
     assert [text.get_text() for text in ax.texts] == ["3", "8 ?"]
     assert [text.get_color() for text in ax.texts] == [BLUE, ORANGE]

@@ -6,21 +6,13 @@ import nbformat
 import pytest
 import torch
 import update_readme
-from cells import network_of_notebook_08, source_of
+from cells import source_of
 from PIL import Image
 from suite import find_notebooks
 from torch import nn
 
-from mnist_helpers import (
-    AUGMENTED_PATH,
-    CONVOLUTIONAL_PATH,
-    MODEL_PATH,
-    ROOT,
-    Network,
-    evaluate,
-    load_checkpoint,
-    load_mnist,
-)
+from checkpoints import AUGMENTED_PATH, CONVOLUTIONAL_PATH, MODEL_PATH, ROOT, load_checkpoint
+from mnist_helpers import ConvolutionalNetwork, Network, evaluate, load_mnist
 
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
@@ -31,7 +23,7 @@ NOTEBOOKS = find_notebooks()
 SHIPPED = {  # what makes the network, and the accuracy below which no weights ship
     MODEL_PATH: (Network, 0.978),
     AUGMENTED_PATH: (Network, 0.993),
-    CONVOLUTIONAL_PATH: (network_of_notebook_08, 0.994),
+    CONVOLUTIONAL_PATH: (ConvolutionalNetwork, 0.994),
 }
 
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from suite import find_notebooks
 
 import mnist_helpers
-from mnist_helpers import AUGMENTED_PATH, ROOT
+from checkpoints import AUGMENTED_PATH, ROOT
 
 LISTS = [ROOT / "requirements.txt", ROOT / "tests" / "browser" / "requirements.txt"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")

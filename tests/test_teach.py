@@ -228,6 +228,16 @@ def test_the_pad_of_notebook_07_answers_with_both_networks_once_it_has_taught(
     assert "Your network can't be used; click Teach" in capsys.readouterr().out
 
 
+def test_of_equal_drawings_one_is_taken_out(examples, tmp_path):
+    kept = Examples(tmp_path / "my_digits.npz")
+    one, other = examples[0][1], examples[0][2]
+    kept.add([one, other, one, one], [1, 2, 7, 1])
+    kept.take_out(one, 1)
+    loaded, labels = kept.load()
+    assert labels == [2, 7, 1]
+    assert all(map(torch.equal, loaded, [other, one, one]))
+
+
 # From a photo -------------------------------------------------------------------------------------
 
 
@@ -270,6 +280,15 @@ def test_an_open_file_is_as_good_as_a_path(photo, tmp_path):
 def test_a_text_that_does_not_fit_the_photo_is_refused(photo, text, fault):
     with pytest.raises(ValueError, match=fault):
         teaching.examples_from_photo(photo, text)
+
+
+def test_a_box_is_prepared_with_a_rim_of_paper_around_it():
+    """A 1 fills its box. Without paper around it there would be no ink that stands out."""
+    page = np.full((120, 100), 230, np.float32)
+    page[30:90, 40:52] = 20
+    image = teaching.prepare_box(page, (30, 40, 90, 52))
+    rows, columns = (image[0] > 0.5).nonzero().unbind(dim=1)
+    assert (rows.min(), rows.max()) == (4, 23) and columns.max() - columns.min() == 3
 
 
 def test_a_digit_of_the_photo_that_cannot_be_prepared_is_named(photo, monkeypatch):

@@ -1,6 +1,5 @@
 """The trainer that notebook 06 builds: it does what the recipe says, and keeps the best weights."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,10 +7,20 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-import mnist_helpers
 import training
-from mnist_helpers import Network, about_run, batch_loader, evaluate, store_results, stored_results
-from training import Epoch, Recipe, fit, fresh, kept, take_turns, train_epoch
+from mnist_helpers import Network, accuracy, batch_loader, evaluate
+from training import (
+    Epoch,
+    Recipe,
+    best_epoch,
+    by_peak,
+    fit,
+    mean_accuracy_and_loss,
+    seconds_of_an_epoch,
+    set_up,
+    take_turns,
+    train_epoch,
+)
 
 SMALL = Recipe(num_epochs=3)
 
@@ -54,7 +63,7 @@ def test_the_same_seed_gives_the_same_network_and_the_same_order(train_set, val_
         assert all(torch.equal(*pair) for pair in pairs)
     orders = []
     for recipe in (SMALL, replace(SMALL, dropout=0.0, one_cycle=True)):
-        _, loader, _, _ = fresh(recipe, 1, train_set)
+        _, loader, _, _ = set_up(recipe, 1, train_set)
         torch.rand(1 + len(orders))  # the order doesn't depend on what else is drawn
         orders.append(torch.cat([labels for _ in range(2) for _, labels in loader]))
     assert torch.equal(*orders) and not torch.equal(orders[0][:200], orders[0][200:])
@@ -64,10 +73,10 @@ def test_what_is_kept_has_the_lowest_validation_loss_of_all_epochs(train_set, va
     recipe = replace(SMALL, max_lr=0.01, num_epochs=8)  # a rate at which the loss leaps
     model, history = fit(recipe, 0, train_set, val_loader)
     losses = [epoch.val_loss for epoch in history]
-    assert min(losses) < losses[-1] and kept(history).val_loss == min(losses)
+    assert min(losses) < losses[-1] and best_epoch(history).val_loss == min(losses)
     loss, predicted, labels = evaluate(model, val_loader, nn.NLLLoss())
     assert loss == min(losses)
-    assert kept(history).val_accuracy == (predicted == labels).float().mean().item()
+    assert best_epoch(history).val_accuracy == accuracy(predicted, labels)
 
 
 def test_a_recipe_decides_dropout_decay_batches_and_network(train_set):
@@ -75,7 +84,7 @@ def test_a_recipe_decides_dropout_decay_batches_and_network(train_set):
         pass
 
     recipe = Recipe(batch_size=64, max_lr=0.003, dropout=0.5, weight_decay=0.2, network=Other)
-    model, loader, optimizer, schedule = fresh(recipe, 0, train_set)
+    model, loader, optimizer, schedule = set_up(recipe, 0, train_set)
     assert isinstance(model, Other) and model.dropout.p == 0.5 and schedule is None
     assert [len(labels) for _, labels in loader] == [64, 64, 64, 8]
     (group,) = optimizer.param_groups
@@ -84,7 +93,7 @@ def test_a_recipe_decides_dropout_decay_batches_and_network(train_set):
 
 def test_the_one_cycle_schedule_rises_to_the_peak_and_ends_near_0(train_set, val_loader):
     recipe = replace(SMALL, one_cycle=True, max_lr=0.02)
-    model, loader, optimizer, schedule = fresh(recipe, 0, train_set)
+    model, loader, optimizer, schedule = set_up(recipe, 0, train_set)
     rates = []
 
     class Watched(list):
@@ -135,27 +144,24 @@ def test_contenders_take_turns():
     assert "".join(calls) == "abcabc" and times == {"a": [1, 4], "b": [2, 5], "c": [3, 6]}
 
 
-# Stored results -----------------------------------------------------------------------------------
+def test_each_peak_is_tried_with_each_seed_and_the_best_epoch_counts(monkeypatch):
+    def fake_fit(recipe, seed, train_set, val_loader):
+        losses = [0.3, recipe.max_lr * seed, 0.4]
+        return None, [Epoch(0.0, 0.0, loss, 1 - loss) for loss in losses]
+
+    monkeypatch.setattr(training, "fit", fake_fit)
+    found = by_peak([0.01, 0.02], SMALL, [1, 5], None, None)
+    losses = {peak: [epoch.val_loss for epoch in epochs] for peak, epochs in found.items()}
+    assert losses == {"0.01": [0.01, 0.05], "0.02": [0.02, 0.1]}
+    assert mean_accuracy_and_loss(found["0.02"]) == pytest.approx((0.94, 0.06))
 
 
-def test_results_come_back_as_they_were_with_day_and_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist_helpers, "ROOT", tmp_path)
-    found = {"runs": {"a": [Epoch(1.0, 0.5, 0.25, 0.875)]}, "test": [0.1, 0.2]}
-    store_results("06", found)
-    stored = stored_results("06")
-    assert Epoch(*stored["runs"]["a"][0]) == found["runs"]["a"][0] and stored["test"] == [0.1, 0.2]
-    assert stored["threads"] == torch.get_num_threads() and stored["processor"]
-    assert stored["date"] in about_run(stored) and stored["pytorch"] in about_run(stored)
-    store_results("06", stored | {"test": [], "date": "long ago"})
-    assert stored_results("06")["test"] == [] and stored_results("06")["date"] == stored["date"]
-    text = (tmp_path / "results" / "06.json").read_text()
-    assert json.loads(text) and len(text.splitlines()) == 2 + len(stored)
+def test_an_epoch_is_timed_by_a_new_network_each_time(train_set, val_loader, monkeypatch):
+    trained = []
 
+    def fake_fit(recipe, seed, *_):
+        trained.append((recipe.num_epochs, seed))
+        return None, [Epoch(2.5, 0.0, 0.0, 0.0)]
 
-def test_every_stored_result_names_its_machine():
-    paths = sorted((mnist_helpers.ROOT / "results").glob("*.json"))
-    for path in paths:
-        if path.stem != "09_rules":  # of a reader that is gone
-            stored = stored_results(path.stem)
-            assert all(stored[key] for key in ("date", "processor", "threads", "pytorch")), path
-    assert len(paths) > 5
+    monkeypatch.setattr(training, "fit", fake_fit)
+    assert seconds_of_an_epoch(SMALL, train_set, val_loader) == 2.5 and trained == [(1, 0)]

@@ -13,7 +13,8 @@ from torch import nn
 from tqdm import tqdm
 
 import mnist_helpers
-from mnist_helpers import Network, evaluate, load_checkpoint, save_checkpoint
+from checkpoints import load_checkpoint, save_checkpoint
+from mnist_helpers import Network, accuracy, evaluate
 
 LABELS = torch.tensor([0, 1, 2, 3])
 
@@ -42,6 +43,7 @@ def training(tmp_path):
     """What the training loop of notebook 03 works with, on a few random images."""
     model = Network()
     helper = types.SimpleNamespace(
+        accuracy=accuracy,
         evaluate=evaluate,
         save_checkpoint=save_checkpoint,
         CHECKPOINT_DIR=tmp_path,

@@ -23,7 +23,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from suite import find_notebooks
 
-from mnist_helpers import ROOT
+from checkpoints import ROOT
 
 SMALL_SEVEN = [(200, 160), (256, 154), (233, 192), (220, 234)]  # resized, it is read as a 2
 ONE = [(140, 50), (140, 230)]

@@ -5,23 +5,19 @@ With the environment variable ``SCREENSHOTS``, a picture of it is written to tha
 
 import os
 
-import numpy as np
 import pytest
 import torch
 import write_pages
-from cells import network_of_notebook_08
+from javascript import DRAWINGS, images_to_read, inks_to_prepare, load_network
 from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from handwriting.data import load_pen_digits
-from handwriting.digit import DIGIT_SIDE, cut_digits, find_ink, load_grey, prepare
+from checkpoints import ROOT
+from handwriting.digit import prepare
 from handwriting.pad import draw_strokes
-from handwriting.teaching import on_pad
-from mnist_helpers import CONVOLUTIONAL_PATH, ROOT, load_checkpoint, load_mnist
 
-DRAWINGS = [on_pad(digit.strokes) for digit in load_pen_digits()[::37][:200]]
 TWO_ONES = [[(60, 60), (60, 220)], [(220, 60), (220, 220)]]
 EIGHT_AND_DUST = [  # one loop stands above the other
     [(140, 40), (100, 75), (140, 110), (180, 75), (140, 40)],
@@ -71,13 +67,6 @@ def open_page(browser):
     yield open_it
     browser.set_window_size(1200, 900)
     browser.execute_cdp_cmd("Network.disable", {})
-
-
-@pytest.fixture(scope="module")
-def network():
-    model = network_of_notebook_08().eval()
-    load_checkpoint(model, CONVOLUTIONAL_PATH)
-    return model
 
 
 def take_screenshot(browser, name):
@@ -169,33 +158,20 @@ def hand_out(folder, names):
     return copy
 
 
-def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path, network):
-    images = load_mnist(train=False).data[:200] / 255  # (200, 28, 28)
-    with torch.inference_mode():
-        expected = network(images.unsqueeze(1)).exp()
+def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path):
+    images, expected = images_to_read(200)
     found = open_page(hand_out(tmp_path, "probabilitiesOf, layers")).run(
-        "return argument.map((image) => probabilitiesOf(image, layers))",
-        images.tolist(),
+        "return argument.map((image) => probabilitiesOf(image, layers))", images
     )
     assert (torch.tensor(found) - expected).abs().max() <= 1e-4
 
 
 def test_ink_becomes_the_image_that_python_makes_of_it(open_page, tmp_path):
-    bar = np.zeros((200, 200), dtype=bool)
-    bar[20:180, 90:110] = True  # of MNIST's 28 × 28 pixels it takes 20 × 2.5
-    inks, images = [bar.tolist()], [cut_digits(bar)[0]]
-    for number, drawing in enumerate(DRAWINGS[::4]):
-        size = 0.5 + number / 100  # else all are as tall
-        strokes = [[(size * x, size * y) for x, y in stroke] for stroke in drawing]
-        ink = find_ink(load_grey(draw_strokes(strokes), DIGIT_SIDE))
-        found = cut_digits(ink)
-        if len(found) == 1:
-            inks.append(ink.tolist())
-            images.append(found[0])
+    inks, expected = inks_to_prepare()
     made = open_page(hand_out(tmp_path, "digitsIn, asInMnist")).run(
         "return argument.map((ink) => asInMnist(digitsIn(ink)[0]))", inks
     )
-    assert len(images) > 45 and (torch.tensor(made) - torch.cat(images)).abs().max() <= 1e-4
+    assert len(expected) > 45 and (torch.tensor(made) - expected).abs().max() <= 1e-4
 
 
 # Send pointer events at the places of all strokes; the words change when the page has read them.
@@ -222,8 +198,8 @@ return answers;
 """
 
 
-def test_it_reads_what_is_drawn_as_python_does(open_page, network):
-    expected = []
+def test_it_reads_what_is_drawn_as_python_does(open_page):
+    network, expected = load_network(), []
     for strokes in DRAWINGS:
         try:
             image = prepare(draw_strokes(strokes))

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from suite import find_notebooks
 
-from mnist_helpers import ROOT
+from checkpoints import ROOT
 
 NOTEBOOKS = find_notebooks()
 FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
