@@ -1,6 +1,6 @@
 # make run · test · test-all · lab · pad · lint · browser-test · bench · model · readme · lock
 # The first target that you call sets up .venv. Settings of this set-up, such as make run PYTHON=python3.12:
-#   PYTHON         the Python to set it up with, 3.10 or later
+#   PYTHON         the Python to set it up with, 3.11 or later
 #   TORCH_BACKEND  which builds of PyTorch: cpu leaves out the GPU libraries (`uv pip install --help`)
 
 PYTHON    ?= python3
@@ -10,7 +10,9 @@ BIN       := .venv/bin
 INSTALL   := $(BIN)/uv pip install --python $(BIN)/python --constraint requirements.lock \
              $(TORCH_BACKEND:%=--torch-backend=%)
 NOTEBOOKS := $(shell "$(PYTHON)" tools/suite.py)
-EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN \
+# One nbconvert executes all, each in a kernel of its own: it takes five seconds to start. INFO names
+# each notebook.
+EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level INFO \
              --KernelManager.transport_encryption=auto --ExecutePreprocessor.record_timing=False \
              --ExecutePreprocessor.store_widget_state=False
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
@@ -24,10 +26,7 @@ run lab model readme: export GOMP_SPINCOUNT ?= 10000
 # Run every notebook in order, and write the executed copies as HTML pages beside them.
 run: .venv/ready
 	@rm -rf executed/run
-	@for notebook in $(NOTEBOOKS); do \
-	    echo "running $$notebook"; \
-	    $(EXECUTE) --output-dir executed/run "$$notebook" || exit; \
-	done
+	@$(EXECUTE) --output-dir executed/run $(NOTEBOOKS)
 	@$(BIN)/python tools/write_pages.py executed/run
 	@echo "The executed notebooks are in executed/run/: open executed/run/index.html"
 
@@ -55,8 +54,7 @@ lint: .venv/ready
 
 # Click each link and draw on the pads in a real browser: Chromium and its driver, as Debian packages them.
 browser-test: .venv/ready
-	$(INSTALL) --quiet --requirement tests/browser/requirements.txt
-	$(BIN)/pytest tests/browser/*.py
+	$(BIN)/pytest -n 2 tests/browser/*.py
 
 # JupyterLab on this machine only. It serves the whole repository, so that links to the README open.
 lab: .venv/ready
@@ -92,31 +90,28 @@ bench:
 
 # Store all notebooks as executed here, and take pictures and tables of the documents, and pad.html, from them.
 readme: .venv/ready
-	@for notebook in $(NOTEBOOKS); do \
-	    echo "executing $$notebook in place"; \
-	    $(EXECUTE) --inplace "$$notebook" || exit; \
-	done
+	$(EXECUTE) --inplace $(NOTEBOOKS)
 	$(COALESCE) --to notebook --inplace $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
 	$(BIN)/python tools/write_pad.py
 
-# The newest releases that go together, for all systems and each Python from 3.10 on. They are tried
+# The newest releases that go together, for all systems and each Python from 3.11 on. They are tried
 # by what is called next: `make lock test`.
 lock: .venv/bin/uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade --annotation-style line \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --annotation-style line \
 	    --custom-compile-command 'make lock' --output-file requirements.lock \
-	    requirements.txt tests/browser/requirements.txt
+	    requirements.txt requirements-test.txt
 
 # Modules are compiled here, once. Else the first kernel that imports PyTorch waits for that, and where
 # Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE) every kernel does, four seconds.
-.venv/ready: requirements.txt requirements.lock | .venv/bin/uv
+.venv/ready: requirements.txt requirements-test.txt requirements.lock | .venv/bin/uv
 	@echo 'Setting up .venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
 	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
-	$(INSTALL) --compile-bytecode --requirement requirements.txt
+	$(INSTALL) --compile-bytecode --requirement requirements.txt --requirement requirements-test.txt
 	@touch $@
 
 .venv/bin/uv:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "These notebooks need Python 3.10 or later: call make with PYTHON=python3.12, say.")'
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "These notebooks need Python 3.11 or later: call make with PYTHON=python3.12, say.")'
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install uv

@@ -16,7 +16,7 @@ from handwriting.composed.pages import (
 )
 from handwriting.composed.pieces import PIECE, Piece, Pieces, add_marks, compose_piece, targets_of
 from handwriting.data import load_hands, load_pen_digits
-from handwriting.page import NONE, PageNetwork, even_out, read_digits
+from handwriting.page import NONE, SURE, PageNetwork, even_out, read_digits
 from handwriting.scoring import add_scores, score_page
 from mnist_helpers import accuracy
 
@@ -177,12 +177,13 @@ def test_the_network_that_ships_says_of_pieces_what_their_labels_say():
     with torch.inference_mode():
         log_probs, guessed = network(even_out(photos))
     at_digits = (targets >= 0) & (targets < NONE)
-    said = log_probs.argmax(dim=1)
-    is_seen = at_digits & (said != NONE)  # some are too faint, or too blurred
-    assert is_seen.sum() > 0.8 * at_digits.sum() > 300
-    assert accuracy(said[is_seen], targets[is_seen]) > 0.97
+    probabilities, said = log_probs.exp().max(dim=1)
+    # Some digits are too faint, or too blurred.
+    is_clear = at_digits & (said != NONE) & (probabilities >= SURE)
+    assert is_clear.sum() > 0.6 * at_digits.sum() > 200
+    assert accuracy(said[is_clear], targets[is_clear]) > 0.98
     assert (said[targets == NONE] == NONE).float().mean() > 0.99
-    misses = (guessed - distances).abs().mean(dim=1)[is_seen]
+    misses = (guessed - distances).abs().mean(dim=1)[is_clear]
     assert misses.mean() < 1  # pixels
 
 

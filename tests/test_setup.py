@@ -1,4 +1,4 @@
-"""The set-up: one list of requirements, a lock that goes with it, and what make is asked for."""
+"""The set-up: two lists of requirements, one lock for both, and what make is asked for."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from suite import find_notebooks
 import mnist_helpers
 from checkpoints import AUGMENTED_PATH, ROOT
 
-LISTS = [ROOT / "requirements.txt", ROOT / "tests" / "browser" / "requirements.txt"]
+LISTS = [ROOT / "requirements.txt", ROOT / "requirements-test.txt"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
@@ -35,7 +35,7 @@ def pins(python):
     return {r.name: str(r.specifier).removeprefix("==") for r in pinned}
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 def test_the_lock_holds_a_version_within_bounds_of_all_that_is_required(python):
     pinned = pins(python)
     for requirement in REQUIRED:
@@ -47,8 +47,9 @@ def test_the_lock_names_no_index_and_no_path():
     assert all(re.fullmatch(r"==[^,*+]+", str(r.specifier)) for r in read(LOCK))
 
 
-def test_conda_reads_the_one_list_of_requirements():
-    assert "- -r requirements.txt" in (ROOT / "environment.yml").read_text(encoding="utf-8")
+def test_no_package_stands_in_both_lists():
+    names = [requirement.name for requirement in REQUIRED]
+    assert len(set(names)) == len(names) > 20
 
 
 # Make ---------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """JupyterLab in a real browser: each link, and the drawing pads: part of ``make browser-test``.
 
-Needs Chromium and its driver (Debian: chromium and chromium-driver), and what ``requirements.txt``
-in this folder lists. With the environment variable ``SCREENSHOTS``, pictures of the pads in use are
-written to that folder.
+Needs Chromium and its driver (Debian: chromium and chromium-driver). With the environment variable
+``SCREENSHOTS``, pictures of the pads in use are written to that folder.
 """
 
 import os
