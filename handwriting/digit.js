@@ -1,6 +1,5 @@
-// From strokes on the pad to an image as in MNIST: what digit.py does, for the page that reads
-// without Python. Only what paper needs is left out: black strokes on white are ink without a search.
-// Images are arrays of rows.
+// From strokes on the pad to an image as in MNIST, in a browser: what digit.py does in Python. Only what
+// paper needs is left out: black strokes on white are ink without a search. Images are arrays of rows.
 
 import { SIDE, drawStrokes } from "./pad.js";
 

@@ -1,5 +1,5 @@
-// The convolutional network of notebook 08: products and sums, the largest of some numbers, and at the
-// end exponentials. An image and each feature map is an array of rows.
+// The convolutional network of notebook 08, in a browser: products and sums, the largest of some
+// numbers, and at the end exponentials. An image and each feature map is an array of rows.
 
 import { grid, sum } from "./digit.js";
 

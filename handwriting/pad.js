@@ -1,5 +1,5 @@
-// A square to draw a digit on, with a mouse, a pen or a finger. In a notebook it is a widget, whose
-// strokes Python has too (pad.py). pad.html holds it by itself.
+// A square to draw a digit on, in a notebook and in pad.html, with a mouse, a pen or a finger. In a
+// notebook it is a widget, whose strokes Python has too (pad.py).
 
 export const SIDE = 280; // CSS pixels of the pad
 export const PEN = 18; // CSS pixels: as thick on the pad as MNIST's strokes are in their image

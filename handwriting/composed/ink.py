@@ -1,4 +1,4 @@
-"""Ink, from 0 to 1, that is composed: digits by a marker or a pen, and marks that are no digits."""
+"""Composed ink, from 0 to 1: digits as by a marker or a pen, and marks that are no digits."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whole pages that are composed, to measure a reader with: many rows, hard to read, or one line."""
+"""Composed pages of digits, to measure a reader with: photos of ink on paper, hard to read."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

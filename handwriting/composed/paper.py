@@ -1,4 +1,4 @@
-"""What a camera sees beside the ink, composed: paper with its lines, what is beside it, light."""
+"""Composed paper: its grain and lines, light and shadow on it, and what a camera makes of them."""
 
 import io
 

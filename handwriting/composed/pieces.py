@@ -1,4 +1,4 @@
-"""Pieces of pages, composed to learn from, and what the network is to say at each place of one."""
+"""Composed pieces of pages, to train the network with, and what it has to say at each place."""
 
 from typing import NamedTuple
 
