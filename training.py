@@ -190,10 +190,9 @@ def by_peak(
     """Follow a recipe with each peak of the rate; return the best epoch with each seed."""
     found = {}
     for peak in peaks:
-        recipe = replace(recipe, max_lr=peak)
-        found[str(peak)] = [
-            best_epoch(fit(recipe, seed, train_set, val_loader)[1]) for seed in seeds
-        ]
+        with_peak = replace(recipe, max_lr=peak)
+        histories = [fit(with_peak, seed, train_set, val_loader)[1] for seed in seeds]
+        found[str(peak)] = [best_epoch(history) for history in histories]
     return found
 
 

@@ -54,6 +54,11 @@ def test_contrast_is_the_depth_of_faint_ink_in_units_of_the_papers_unevenness():
 
     assert contrast(0.2) > READABLE > contrast(0.001) > 0
     assert contrast(0.2) == pytest.approx(2 * contrast(0.1))
+    two = ink + np.roll(ink, 40, axis=1)
+    faint = blank - 0.2 * ink - 0.1 * np.roll(ink, 40, axis=1)  # the second is
+    both = [[(40, 50, 80, 70)], [(40, 90, 80, 110)]]
+    of_both = least_contrast(blank, faint, two, both, stroke=6, height=40)
+    assert of_both < 0.7 * contrast(0.2)
     half_faint = ink * np.where(np.arange(120) < 60, 1, 0.3)
     faint = least_contrast(blank, blank - 0.2 * half_faint, half_faint, boxes, 6, 40)
     assert faint > contrast(0.1)  # what is fainter than half of the darkest counts as no ink

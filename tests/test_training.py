@@ -79,6 +79,11 @@ def test_what_is_kept_has_the_lowest_validation_loss_of_all_epochs(train_set, va
     assert best_epoch(history).val_accuracy == accuracy(predicted, labels)
 
 
+def test_the_best_epoch_is_that_of_the_lowest_loss_whatever_its_accuracy():
+    surest, most_right = Epoch(1.0, 0.1, 0.20, 0.97), Epoch(2.0, 0.1, 0.21, 0.98)
+    assert best_epoch([surest, most_right]) is surest is best_epoch([most_right, surest])
+
+
 def test_a_recipe_decides_dropout_decay_batches_and_network(train_set):
     class Other(Network):
         pass
