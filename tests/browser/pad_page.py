@@ -52,7 +52,6 @@ class Page:
 
     def run(self, script, argument):
         """Return what a script returns that takes one argument and may wait."""
-        self.browser.set_script_timeout(120)  # seconds
         return self.browser.execute_script(
             f"return (async (argument) => {{ {script} }})(arguments[0])", argument
         )

@@ -1,18 +1,10 @@
-"""JupyterLab in a real browser: each link, and the drawing pads: part of ``make browser-test``.
+"""The drawing pads in JupyterLab, in a real browser: part of ``make browser-test``.
 
-Needs Chromium and its driver (Debian: chromium and chromium-driver). With the environment variable
-``SCREENSHOTS``, pictures of the pads in use are written to that folder.
+With the environment variable ``SCREENSHOTS``, pictures of the pads in use are written to that
+folder.
 """
 
 import os
-import posixpath
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from urllib.request import urlopen
 
 import nbformat
 import pytest
@@ -20,9 +12,6 @@ from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from suite import find_notebooks
-
-from checkpoints import ROOT
 
 SMALL_SEVEN = [(200, 160), (256, 154), (233, 192), (220, 234)]  # resized, it is read as a 2
 ONE = [(140, 50), (140, 230)]
@@ -40,7 +29,6 @@ TEN_TO_TEACH = [
     (7, SEVEN),
     (9, [(180, 100), (120, 50), (95, 110), (180, 110), (180, 100), (170, 230)]),
 ]
-PANEL = "window.jupyterapp?.shell.currentWidget"
 # In a tab that the window manager hasn't brought to the front, none is the current one.
 FIRST_PANEL = "[...(window.jupyterapp?.shell.widgets('main') ?? [])].find(panel => panel.context)"
 
@@ -80,38 +68,6 @@ def small_notebook():
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """JupyterLab on a copy of the repository, as `make lab` serves it; yields its address."""
-    tmp_path = tmp_path_factory.mktemp("server")
-    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "checkpoints"))
-    nbformat.write(small_notebook(), tmp_path / "copy" / "notebooks" / "small.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-        *(f"--ServerApp.root_dir={tmp_path / 'copy'}", "--ServerApp.ip=127.0.0.1"),
-        *(f"--ServerApp.port={port}", "--IdentityProvider.token=pad", "--expose-app-in-browser"),
-    ]
-    # The theme that a test chooses must not become that of the person who runs it.
-    own_settings = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
-    with open(tmp_path / "server.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own_settings)
-    try:
-        for _ in range(120):
-            try:
-                urlopen(f"http://127.0.0.1:{port}/api?token=pad").close()
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token=pad&reset"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 class Pad:
@@ -220,7 +176,8 @@ def test_ten_digits_that_are_taught_change_the_answer_to_the_next_one(server, br
 
 
 @pytest.fixture(scope="module")
-def small(server, browser):
+def small(copy, server, browser):
+    nbformat.write(small_notebook(), copy / "notebooks" / "small.ipynb")
     return Pad(browser, server, "small.ipynb", outputs=2)
 
 
@@ -405,39 +362,3 @@ def test_a_key_clears_the_pad(pad, browser, key):
     assert not pad.first.is_ink((60, 140))
     assert pad.first.canvas.get_attribute("aria-label") == "Pad to draw a digit on: no strokes"
     assert browser.execute_script(f"{notebook} return notebook.widgets.length") == 3
-
-
-@pytest.mark.parametrize("path", find_notebooks(), ids=lambda p: p.stem)
-def test_each_link_opens_the_file_that_it_names(server, browser, path):
-    opened = f"return {PANEL}?.context?.isReady && {PANEL}.context.path"
-    wait = WebDriverWait(browser, 60)
-    home = f"notebooks/{path.name}"
-    browser.get(server.format(home))
-    clicked = 0
-    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        links = re.findall(r"(?<!!)\[([^]]+)\]\(([^)]+)\)", cell.source)
-        for text, link in links if cell.cell_type == "markdown" else []:
-            wait.until(lambda _: browser.execute_script(opened) == home)
-
-            def shown(_, index=index, text=text):
-                browser.execute_script(f"{PANEL}.content.scrollToItem({index}, 'start')")
-                # A link in a folded solution shows when the solution is open.
-                browser.execute_script(
-                    "document.querySelectorAll('details').forEach(solution => solution.open = true)"
-                )
-                found = browser.find_elements(By.PARTIAL_LINK_TEXT, text.strip("`*"))
-                return next((link for link in found if link.is_displayed()), None)
-
-            element = wait.until(shown)
-            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-            if link.startswith("https://"):
-                assert element.get_attribute("href") == link
-                continue
-            element.click()
-            target = posixpath.normpath(posixpath.join("notebooks", link.partition("#")[0]))
-            wait.until(lambda _, target=target: browser.execute_script(opened) == target)
-            clicked += 1
-            browser.execute_script(
-                f"jupyterapp.commands.execute('docmanager:open', {{path: '{home}'}})"
-            )
-    assert clicked >= 4
