@@ -49,8 +49,8 @@ test test-all: lint
 	    else echo "No Chromium with its driver here: links and pads were not tried in a browser"; fi
 
 lint: .venv/ready
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . $(NOTEBOOKS)
+	$(BIN)/ruff format --check . $(NOTEBOOKS)
 
 # Click each link and draw on the pads in a real browser: Chromium and its driver, as Debian packages them.
 browser-test: .venv/ready

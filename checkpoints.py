@@ -1,6 +1,6 @@
 """What is kept on disk, all of it or nothing: checkpoints, whole files, the results of full runs.
 
-And where: every path of the project. This module imports nothing of ours.
+And where: the paths of what ships, and of what a learner trains. Nothing of ours is imported.
 """
 
 import copy

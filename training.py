@@ -1,4 +1,4 @@
-"""The trainer that notebook 06 builds: augmentation, a recipe, the loop that follows it, a clock.
+"""The trainer that notebook 06 builds: augmentation, recipes, the loop, and how to compare them.
 
 The loop itself is explained in notebook 03, where it stands for one recipe.
 """

@@ -1,4 +1,4 @@
-"""Other people's digits, which ship in ``data/``: scans (Semeion), and movements of a pen."""
+"""Other people's digits, as scans and as movements of a pen, and whose are learned from."""
 
 import re
 from typing import NamedTuple

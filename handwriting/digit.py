@@ -1,4 +1,4 @@
-"""From a picture of one digit to an image as in MNIST: what notebook 05 explains first.
+"""From any picture to grey values, and from one of a digit to an image as in MNIST: notebook 05.
 
 ``prepare`` does it all. It goes three steps: ``load_grey`` gives grey values, ``find_ink`` says
 where ink is, and ``cut_digits`` makes an image of each digit. Pages are read by ``page.py``.

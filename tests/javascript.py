@@ -1,5 +1,7 @@
 """What the page's JavaScript has to compute, and what Python says: for Node and for a browser."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,9 +11,13 @@ from handwriting.data import load_pen_digits
 from handwriting.digit import DIGIT_SIDE, cut_digits, find_ink, load_grey
 from handwriting.pad import draw_strokes
 from handwriting.teaching import on_pad
-from mnist_helpers import ConvolutionalNetwork, load_mnist
+from mnist_helpers import ConvolutionalNetwork, read_mnist
 
-DRAWINGS = [on_pad(digit.strokes) for digit in load_pen_digits()[::37][:200]]
+
+@cache
+def drawings() -> list:
+    """Return the strokes of 200 pen digits."""
+    return [on_pad(digit.strokes) for digit in load_pen_digits()[::37][:200]]
 
 
 def load_network() -> ConvolutionalNetwork:
@@ -23,7 +29,7 @@ def load_network() -> ConvolutionalNetwork:
 
 def images_to_read(number: int) -> tuple[list, Tensor]:
     """Return test images as lists of rows, and the network's probabilities, (number, 10)."""
-    images = load_mnist(train=False).data[:number] / 255  # (number, 28, 28)
+    images = read_mnist(train=False)[0][:number] / 255  # (number, 28, 28)
     with torch.inference_mode():
         probabilities = load_network()(images.unsqueeze(1)).exp()
     return images.tolist(), probabilities
@@ -34,7 +40,7 @@ def inks_to_prepare() -> tuple[list, Tensor]:
     bar = np.zeros((DIGIT_SIDE, DIGIT_SIDE), dtype=bool)
     bar[20:180, 90:110] = True  # of MNIST's 28 × 28 pixels it takes 20 × 2.5
     inks, images = [bar.tolist()], [cut_digits(bar)[0]]
-    for number, drawing in enumerate(DRAWINGS[::4]):
+    for number, drawing in enumerate(drawings()[::4]):
         size = 0.5 + number / 100  # else all are as tall
         strokes = [[(size * x, size * y) for x, y in stroke] for stroke in drawing]
         ink = find_ink(load_grey(draw_strokes(strokes), DIGIT_SIDE))

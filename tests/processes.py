@@ -14,13 +14,12 @@ from multiprocessing import get_context, set_forkserver_preload
 from pathlib import Path
 
 import torch
-import torchvision.datasets  # noqa: F401  which the data need, and PyTorch's optimizers most of it
 from torch import nn
 
 import checkpoints
 import mnist_helpers
 from checkpoints import ROOT, save_checkpoint
-from mnist_helpers import Network, load_mnist, make_loaders
+from mnist_helpers import Network, load_mnist, read_mnist
 
 SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
 
@@ -29,7 +28,8 @@ SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
 def server():
     """Start the process that all others are forked from, and wait for its imports."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["processes"])
+    # torchvision reads the data, and loads most of what PyTorch's optimizers need.
+    context.set_forkserver_preload(["processes", "torchvision.datasets"])
     first = context.Process(target=time.sleep, args=(0,))
     first.start()
     first.join()
@@ -46,10 +46,11 @@ def start(target, *args):
 
 
 def load_in(folder: Path) -> None:
-    """Load everything from a data folder, in both ways."""
+    """Load both parts from a data folder, the second without torchvision."""
     mnist_helpers.DATA_DIR = folder
     assert load_mnist(train=True).data.shape == (60_000, 28, 28)
-    assert len(make_loaders()[2].dataset) == 10_000
+    pixels, labels = read_mnist(train=False)
+    assert pixels.shape == (10_000, 28, 28) and labels.shape == (10_000,)
 
 
 def load_as_nobody(folder: Path) -> None:
@@ -101,18 +102,23 @@ def save_and_be_killed(path: Path, step: str) -> None:
 
 
 def train_until_averages_are_tiny(code: str) -> None:
-    """Run code, train, and exit with the number of subnormal averages of Adam's, at most 100."""
+    """Run code, train, and exit with the number of subnormal averages of Adam's, at most 100.
+
+    Averages become so small in some 800 steps. Here they begin at a 1e-34th of what they would be.
+    """
     torch.set_num_threads(2)
     exec(code, {})
     blank, label = torch.zeros(1, 1, 28, 28), torch.tensor([3])
     model = Network()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
-    for step in range(900):  # one image of ink, and then none: the gradients of its weights are 0
+    for step in range(100):  # one image of ink, and then none: the gradients of its weights are 0
         images = torch.ones_like(blank) if step == 0 else blank
         loss = nn.functional.nll_loss(model(images), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if step == 0:
+            optimizer.state[model.hidden1.weight]["exp_avg"] *= 1e-34
     averages = optimizer.state[model.hidden1.weight]["exp_avg"].abs()
     smallest_normal = torch.finfo(torch.float32).tiny
     is_subnormal = (averages > 0) & (averages < smallest_normal)
@@ -140,5 +146,5 @@ def torchrun(output: Path, arguments: list[str]) -> None:
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     # Workers that are started anew must not read from the store where to find the old ones.
     os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    set_forkserver_preload(["processes"])
+    set_forkserver_preload(["processes", "torchvision.datasets"])
     run.main(["--run-path", "--start-method=forkserver", *arguments])

@@ -16,9 +16,9 @@ from handwriting.composed import photograph, write_line
 from handwriting.data import load_semeion
 from handwriting.digit import LUMINANCE, cut_digits, load_grey, prepare
 from handwriting.page import read_digits
-from mnist_helpers import Network, load_mnist
+from mnist_helpers import Network, read_mnist
 
-MNIST = load_mnist(train=False)
+PIXELS, LABELS = read_mnist(train=False)
 NETWORK = Network().eval()
 load_checkpoint(NETWORK, AUGMENTED_PATH)
 
@@ -31,7 +31,7 @@ def accuracy(images, labels):
 def page(index, size=140, height=200, width=160, top=30, left=10):
     """Test image ``index``, ``size`` pixels wide, black ink on white paper: (H, W), uint8."""
     ink = np.zeros((height, width), np.uint8)
-    digit = Image.fromarray(MNIST.data[index].numpy()).resize((size, size))
+    digit = Image.fromarray(PIXELS[index].numpy()).resize((size, size))
     ink[top : top + size, left : left + size] = digit
     return 255 - ink
 
@@ -68,17 +68,17 @@ def test_other_peoples_digits_are_read_and_no_answer_hangs_on_rounding():
 @pytest.mark.parametrize("ink", ["dark", "light"])
 def test_digits_pasted_anywhere_are_read_as_well_as_before(ink):
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(MNIST), size=500, replace=False)
+    chosen = rng.choice(len(LABELS), size=500, replace=False)
     right = 0
     for index in chosen:
-        picture = pasted(MNIST.data[index].numpy(), rng)
+        picture = pasted(PIXELS[index].numpy(), rng)
         try:
             image = prepare(picture if ink == "dark" else 255 - picture)
         except ValueError as error:  # the parts of a few lie far apart: not read, so not right
             assert "digits" in str(error)
         else:
-            right += accuracy(image, MNIST.targets[index])
-    before = accuracy(MNIST.data[chosen, None] / 255, MNIST.targets[chosen])
+            right += accuracy(image, LABELS[index])
+    before = accuracy(PIXELS[chosen, None] / 255, LABELS[chosen])
     assert right / len(chosen) >= before - 0.01
 
 
@@ -88,15 +88,15 @@ def test_lines_are_read_from_end_to_end():
     rng = np.random.default_rng(1)
     right = 0
     for _ in range(200):
-        chosen = rng.integers(len(MNIST), size=rng.integers(1, 11))
-        ink = write_line(MNIST.data[chosen].numpy(), rng)
+        chosen = rng.integers(len(LABELS), size=rng.integers(1, 11))
+        ink = write_line(PIXELS[chosen].numpy(), rng)
         line = photograph(ink, rng)
         rows = read_digits(line)
         if [len(row) for row in rows] != [len(chosen)]:
             continue
         # The right number of digits, and nearly each of them read.
         names = np.array([reading.digit for reading in rows[0]])
-        right += np.mean(names == MNIST.targets[chosen].numpy()) >= 1 - 2 / len(chosen)
+        right += np.mean(names == LABELS[chosen].numpy()) >= 1 - 2 / len(chosen)
     assert right >= 0.97 * 200
 
 
@@ -160,7 +160,7 @@ def test_files_are_read_by_their_path(tmp_path, suffix):
     Image.fromarray(GREY).save(path)
     for name in (path, str(path)):
         assert (prepare(name) - prepare(GREY)).abs().mean() < 0.01
-    assert read_digits(path)[0][0][0] == MNIST.targets[0]
+    assert read_digits(path)[0][0][0] == LABELS[0]
 
 
 def test_an_open_file_is_read_as_its_path_is(tmp_path):
@@ -235,7 +235,7 @@ def side_by_side(*indices):
 
 def test_a_line_is_read_from_left_to_right_with_each_digits_probability():
     (row,) = read_digits(side_by_side(0, 1, 2, 3))
-    assert [reading.digit for reading in row] == MNIST.targets[:4].tolist()
+    assert [reading.digit for reading in row] == LABELS[:4].tolist()
     assert all(0.5 < reading.probability <= 1 for reading in row)
 
 
@@ -243,7 +243,7 @@ def test_hyphens_and_specks_between_the_digits_are_left_out():
     line = side_by_side(0, 1)
     line[100:108, 130:155] = 0  # a hyphen
     line[20:24, 20:24] = 0
-    assert [reading.digit for reading in read_digits(line)[0]] == MNIST.targets[:2].tolist()
+    assert [reading.digit for reading in read_digits(line)[0]] == LABELS[:2].tolist()
 
 
 def test_specks_beside_a_digit_change_nothing():

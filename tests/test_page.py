@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 import torch
+from hands import to_learn, to_measure
 from PIL import Image
 from scipy import ndimage
 
 from checkpoints import PAGES_PATH
 from handwriting import page as reader
 from handwriting.composed import PIECE, compose_piece, draw_pen_digit
-from handwriting.data import load_hands
 from handwriting.page import (
     PageNetwork,
     Reading,
@@ -22,13 +22,12 @@ from handwriting.page import (
 )
 from mnist_helpers import BLUE, ORANGE
 
-TO_LEARN, TO_MEASURE = load_hands()
 CLEAR_WRITER = 9  # one whose digits are read well; what is tested is the paper
 
 
 def hand(labels):
     """One pen digit for each label, the first ones of a writer."""
-    digits = TO_MEASURE.writers[CLEAR_WRITER]
+    digits = to_measure().writers[CLEAR_WRITER]
     return [next(digit for digit in digits if digit.label == label) for label in labels]
 
 
@@ -347,7 +346,7 @@ def test_a_network_that_is_training_is_refused_and_reading_changes_none():
 
 
 def test_evened_out_a_picture_does_not_depend_on_its_light():
-    piece = compose_piece(TO_LEARN, np.random.default_rng(3))
+    piece = compose_piece(to_learn(), np.random.default_rng(3))
     grey = torch.tensor(piece.photo / 255)[None, None].float()
     even = even_out(grey)
     assert torch.allclose(even_out(0.4 * grey + 0.2), even, atol=0.01)

@@ -96,6 +96,18 @@ def test_only_the_suites_own_notebooks_are_run(clone):
         assert is_shell.returncode == 0, is_shell.stderr
 
 
+def test_a_learners_own_notebooks_are_not_linted(clone):
+    """These are empty files, of which ruff would say that they are no notebooks."""
+    shutil.copy(ROOT / "pyproject.toml", clone)
+
+    def lint(*paths):
+        command = [sys.executable, "-m", "ruff", "check", "--select=F", *paths]
+        return subprocess.run(command, cwd=clone, capture_output=True).returncode
+
+    assert lint(".") == 0
+    assert lint("notebooks/Untitled.ipynb") != 0
+
+
 @pytest.mark.parametrize("system", ["Linux", "Darwin"])
 def test_outputs_are_compared_where_they_can_be_equal(clone, system):
     planned = make(clone, "--dry-run", "test", f"SYSTEM={system}").stdout

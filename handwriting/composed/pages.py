@@ -1,4 +1,4 @@
-"""Composed pages of digits, to measure a reader with: photos of ink on paper, hard to read."""
+"""Composed pages of digits, hard to read, to measure a reader with; and a plain line of digits."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

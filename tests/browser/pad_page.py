@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 import write_pages
-from javascript import DRAWINGS, images_to_read, inks_to_prepare, load_network
+from javascript import drawings, images_to_read, inks_to_prepare, load_network
 from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -199,7 +199,7 @@ return answers;
 
 def test_it_reads_what_is_drawn_as_python_does(open_page):
     network, expected = load_network(), []
-    for strokes in DRAWINGS:
+    for strokes in drawings():
         try:
             image = prepare(draw_strokes(strokes))
         except ValueError:  # it is drawn in two parts
@@ -207,6 +207,6 @@ def test_it_reads_what_is_drawn_as_python_does(open_page):
             continue
         with torch.inference_mode():
             expected.append(f"The network reads: {network(image)[0].argmax()}")
-    read = open_page().run(DRAW, DRAWINGS)
+    read = open_page().run(DRAW, drawings())
     same = sum(one == other for one, other in zip(read, expected, strict=True))
     assert len(expected) == 200 and same >= 198
