@@ -21,7 +21,7 @@ from handwriting.data import Hands
 
 HEIGHT = 72  # of a digit's image, in pixels, before it gets a size of its own
 READABLE = 3  # a page is readable if its contrast is as much (see ComposedPage)
-MAX_TRIES = 20  # pages to compose for one that is readable; two of three are
+MAX_TRIES = 20  # pages to compose for one that is readable; nearly all are
 
 
 def write_line(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
