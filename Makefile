@@ -18,10 +18,17 @@ EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level INFO \
 # Carriage returns of progress bars are applied after a run, so that one line stays where many stood.
 COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreprocessor.enabled=True
 
+# What a reader's own environment may hold that would change what the notebooks show, or that breaks the
+# set-up. All else, such as proxies and mirrors, stays.
+unexport MPLBACKEND MATPLOTLIBRC PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONOPTIMIZE PYTHONPATH \
+         PYTHONSAFEPATH PYTHONSTARTUP PYTHONWARNINGS
+export IPYTHONDIR := $(CURDIR)/.venv/ipython
+export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
+
 # On a busy machine, threads that wait for each other soon free their cores.
 run lab model readme: export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: run test test-all lab pad lint browser-test bench model readme lock
+.PHONY: run test test-all lab pad lint browser-test bench model readme lock FORCE
 
 # Run every notebook in order, and write the executed copies as HTML pages beside them.
 run: .venv/ready
@@ -39,14 +46,19 @@ else
 NBVAL  := --nbval-lax
 endif
 
+# What a Chromium may be called. Where BROWSER=required is set, as by the hosted workflow, there has to be
+# one; anywhere else the tests do without.
+CHROMIUM := $(firstword $(foreach name,chromium google-chrome chromium-browser,$(shell command -v $(name))) chromium)
+
 # Lint, then the unit tests and every cell of every notebook against its stored output, two files at
 # a time. The notebooks come first, since they take longest. test-all adds the slow tests.
 test test-all: lint
 	@test "$(NBVAL)" = --nbval || echo "On $(SYSTEM) outputs are not compared: each cell has to run."
 	$(BIN)/pytest -n 2 $(NBVAL) $(if $(filter test-all,$@),-m '') --durations 10 $(NOTEBOOKS) tests
-	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; \
+	@if command -v $(CHROMIUM) >/dev/null && command -v chromedriver >/dev/null; \
 	    then $(MAKE) browser-test; \
-	    else echo "No Chromium with its driver here: links and pads were not tried in a browser"; fi
+	    else echo "No Chromium with its driver here: links and pads were not tried in a browser"; \
+	    test "$(BROWSER)" != required; fi
 
 lint: .venv/ready
 	$(BIN)/ruff check . $(NOTEBOOKS)
@@ -56,9 +68,12 @@ lint: .venv/ready
 browser-test: .venv/ready
 	$(BIN)/pytest -n 2 tests/browser/*.py
 
+# In a container one is root, which JupyterLab refuses unless it is told so.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 # JupyterLab on this machine only. It serves the whole repository, so that links to the README open.
 lab: .venv/ready
-	$(BIN)/jupyter lab --ip 127.0.0.1 --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
+	$(BIN)/jupyter lab --ip 127.0.0.1 $(AS_ROOT) --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS))
 
 # Write pad.html, which reads digits without Python.
 pad: .venv/ready
@@ -104,14 +119,26 @@ lock: .venv/bin/uv
 
 # Modules are compiled here, once. Else the first kernel that imports PyTorch waits for that, and where
 # Python may not write what it has compiled (PYTHONDONTWRITEBYTECODE) every kernel does, four seconds.
+# The second command lists the fonts, which else the first notebook would do, and say so.
 .venv/ready: requirements.txt requirements-test.txt requirements.lock | .venv/bin/uv
 	@echo 'Setting up .venv. Under Linux PyTorch brings its GPU libraries along: 3 GB to'
 	@echo 'download, 6 GB on disk. On two cores and a fast line this took half a minute. Without a GPU,'
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
 	$(INSTALL) --compile-bytecode --requirement requirements.txt --requirement requirements-test.txt
+	@$(BIN)/python -c 'import matplotlib.font_manager'
 	@touch $@
 
 .venv/bin/uv:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "These notebooks need Python 3.11 or later: call make with PYTHON=python3.12, say.")'
+	$(if $(STALE),rm -rf .venv)
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install uv
+
+# A set-up names its folder and its Python in many places, so it is made anew if the clone was moved, or
+# if that Python is gone or is a newer one now, which doesn't find what was installed for the old one.
+STALE := $(shell test ! -e .venv/ready || { grep -qsF " $$(pwd -P)/.venv" .venv/pyvenv.cfg && \
+             .venv/bin/python -I -c 'import pip' 2>/dev/null; } || echo yes)
+ifdef STALE
+.venv/ready .venv/bin/uv: FORCE
+endif
+FORCE:

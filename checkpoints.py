@@ -28,9 +28,28 @@ MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by noteboo
 AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
 CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
 PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
-# What you train yourself. The environment variable is for whoever must not touch that: the tests,
-# and `make model`.
-CHECKPOINT_DIR = Path(os.environ.get("MNIST_CHECKPOINTS", ROOT / "checkpoints"))
+
+
+def checkpoint_folder() -> Path:
+    """Return where it is kept what you train yourself.
+
+    The environment variable ``MNIST_CHECKPOINTS`` names another folder: for a clone that can't be
+    written to, and for the tests and `make model`, which must not touch what is yours.
+
+    Raises:
+        ValueError: it names a folder with weights that ship, which would be replaced there.
+    """
+    chosen = os.environ.get("MNIST_CHECKPOINTS")
+    if not chosen:
+        return ROOT / "checkpoints"
+    if Path(chosen).resolve() in (MODEL_PATH.parent, AUGMENTED_PATH.parent):
+        raise ValueError(
+            f"MNIST_CHECKPOINTS={chosen} is where weights are that ship: name another folder"
+        )
+    return Path(chosen)
+
+
+CHECKPOINT_DIR = checkpoint_folder()
 CHECKPOINT_PATH = CHECKPOINT_DIR / "MNIST_model.pth"  # written by notebook 03
 
 FULL = os.environ.get("FULL") == "1"  # a full run: it takes long, and stores what it finds
@@ -124,7 +143,9 @@ def check_weights(model: nn.Module, weights) -> None:
     if not isinstance(weights, dict):
         raise ValueError(f"it holds a {type(weights).__name__} in place of a dict of weights")
     for wrapper, prefix in ("DataParallel", "module."), ("compile", "_orig_mod."):
-        if weights and all(str(name).startswith(prefix) for name in weights):
+        all_begin_so = weights and all(str(name).startswith(prefix) for name in weights)
+        # A network may also have a child of this name, and no other.
+        if all_begin_so and (is_wrapper(model) or weights.keys() != model.state_dict().keys()):
             raise ValueError(f"the network was wrapped by {wrapper}: save the inner one")
     trial = copy.deepcopy(model)  # the model itself stays as it is until all is well
     trial.load_state_dict(weights)  # PyTorch names what doesn't fit
@@ -133,6 +154,12 @@ def check_weights(model: nn.Module, weights) -> None:
             raise ValueError(f"{name} must be {tensor.dtype}, not {weights[name].dtype}")
         if not tensor.isfinite().all():
             raise ValueError(f"{name} must be finite: the training that made it has failed")
+
+
+def is_wrapper(model: nn.Module) -> bool:
+    """Tell whether a network is inside of this one, which only changes how it is computed."""
+    in_parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return isinstance(model, in_parallel) or hasattr(model, "_orig_mod")  # torch.compile's
 
 
 # Whole files --------------------------------------------------------------------------------------
@@ -167,13 +194,17 @@ def may_be_written(path: Path) -> bool:
     return somebody_may and os.access(path, os.W_OK)
 
 
-def verified_archive(content: bytes) -> io.BytesIO:
+def verified_archive(content: bytes, may_be_compressed: bool = False) -> io.BytesIO:
     """Pack the entries of a zip archive anew, each read with its checksum verified.
 
-    PyTorch reads no checksums, so it gets an archive of which no byte is unverified.
+    PyTorch reads no checksums, so it gets an archive of which no byte is unverified. It compresses
+    nothing either: what is compressed is not its own, and could become a thousand times as large.
     """
     verified = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(verified, "w") as new:
+        for entry in old.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED and not may_be_compressed:
+                raise ValueError(f"{entry.filename} is compressed, which PyTorch never does")
         each_name_once = dict.fromkeys(old.namelist())  # a damaged directory may repeat one
         for name in each_name_once:
             new.writestr(name, old.read(name))
@@ -204,8 +235,10 @@ def store_results(name: str, found: dict, device: Device = "cpu") -> None:
 
 def processor_name(device: torch.device) -> str:
     """Return what a device is called, as far as the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type in ("cuda", "xpu"):
+        return torch.get_device_module(device).get_device_name(device)
+    if device.type != "cpu":  # an Apple GPU, say, which has the name of its processor
+        return f"{device.type} device of {processor_name(torch.device('cpu'))}"
     try:
         names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:  # no Linux

@@ -180,12 +180,14 @@ def make_loaders(
     same split and order of training batches.
 
     Raises:
-        ValueError: ``batch_size`` or ``validation_fraction`` is out of range.
+        ValueError: ``batch_size``, ``validation_fraction`` or ``seed`` is out of range.
         RuntimeError: it names a bad archive.
     """
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    batch_size = int(batch_size)  # PyTorch takes no integers of numpy's
+    if not isinstance(seed, Integral):
+        raise ValueError(f"seed must be a whole number, not {seed!r}")
+    batch_size, seed = int(batch_size), int(seed)  # PyTorch takes no integers of numpy's
     pixels, labels = read_mnist(train=True)
     num_images = len(labels)
     is_fraction = isinstance(validation_fraction, Real) and 0 < validation_fraction < 1
@@ -297,8 +299,10 @@ def evaluate(
 
     Raises:
         ValueError: the loader is empty, images are not finite or raw pixels, there is not one label
-            for each image, or a label is no digit.
+            for each image, a label is no digit, or ``loss_fn`` gives no mean.
     """
+    if getattr(loss_fn, "reduction", "mean") != "mean":
+        raise ValueError(f"loss_fn must have reduction='mean', not {loss_fn.reduction!r}")
     log_probs_of_batches = []
     labels_of_batches = []
     was_training = {module: module.training for module in model.modules()}

@@ -130,7 +130,11 @@ def train_epoch(
     schedule: LRScheduler | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
-    """Take a step for each batch of images and labels; return the mean loss over the images."""
+    """Take a step for each batch of images and labels; return the mean loss over the images.
+
+    Raises:
+        ValueError: there are no batches.
+    """
     model.train()  # dropout on
     loss_sum, num_images = 0.0, 0
     for images, labels in batches:
@@ -144,6 +148,8 @@ def train_epoch(
             schedule.step()
         loss_sum += loss.detach() * len(images)
         num_images += len(images)
+    if num_images == 0:
+        raise ValueError("there are no images to train with: a loader gives none a second time?")
     return loss_sum.item() / num_images
 
 
@@ -162,7 +168,11 @@ def best_epoch(history: list[Epoch]) -> Epoch:
 def fit(
     recipe: Recipe, seed: int, train_set: TensorDataset, val_loader: DataLoader
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a new network; return it with the weights of its best epoch, and all its epochs."""
+    """Train a new network; return it with the weights of its best epoch, and all its epochs.
+
+    Raises:
+        ValueError: a validation loss is not finite.
+    """
     model, loader, optimizer, schedule = set_up(recipe, seed, train_set)
     loss_fn = nn.NLLLoss()
     device = train_set.tensors[0].device
@@ -174,6 +184,8 @@ def fit(
         seconds += clock(device) - start
         val_loss, predicted, labels = evaluate(model, val_loader, loss_fn)  # dropout off
         history.append(Epoch(seconds, train_loss, val_loss, accuracy(predicted, labels)))
+        if not math.isfinite(val_loss):  # such weights would be no use
+            raise ValueError(f"epoch {len(history)}: the loss is {val_loss}; lower the rate?")
         if history[-1] is best_epoch(history):
             weights = copy.deepcopy(model.state_dict())
     model.load_state_dict(weights)

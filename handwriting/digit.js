@@ -1,9 +1,10 @@
 // From strokes on the pad to an image as in MNIST, in a browser: what digit.py does in Python. Only what
 // paper needs is left out: black strokes on white are ink without a search. Images are arrays of rows.
 
-import { SIDE, drawStrokes } from "./pad.js";
+import { PEN, SIDE } from "./pad.js";
 
 const FINE = 200; // pixels: the sides of the drawing in which the ink is looked for
+const PIXEL = SIDE / FINE; // its side, in pixels of the pad
 const BOX = 20; // pixels: in MNIST the longer side of a digit
 const CENTRE = 14; // in MNIST the row and the column of a digit's centre of mass
 export const SIZE = 28; // pixels: the sides of an image of MNIST
@@ -14,6 +15,7 @@ const MAX_GAP_DOWN = 1 / 3;
 const MAX_GAP_SIDEWAYS = 1 / 16;
 const MIN_HEIGHT = 0.4;
 const MAX_WIDTH = 3;
+const MAX_INK = 0.5; // of the pad; Python says then that no ink stands out
 
 /** Make an array of rows. The function valueAt(row, column) says what is where. */
 export const grid = (rows, columns, valueAt) =>
@@ -25,26 +27,66 @@ export const sum = (numbers) => numbers.reduce((total, number) => total + number
 /** Round as Python does: halves go to the even number. */
 const round = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
-/** Return the image, 28 × 28, 0 (paper) to 1 (ink), or say why there is none: {image} or {problem}. */
+/**
+ * Return the image, 28 × 28, 0 (paper) to 1 (ink), or say why there is none: {image} or {problem}.
+ *
+ * With an image comes a note, if something beside the digit was left out.
+ */
 export function prepare(strokes) {
-  const digits = digitsIn(inkOf(strokes));
+  const ink = inkOf(strokes);
+  const numInked = sum(ink.map((row) => row.filter(Boolean).length));
+  if (numInked > MAX_INK * FINE * FINE) {
+    return { problem: "Hardly any paper is left: clear the pad." };
+  }
+  const { digits, others } = digitsIn(ink);
   if (digits.length === 0) return { problem: "Draw a digit." };
   if (digits.length > 1) return { problem: `These are ${digits.length} digits: draw one.` };
-  return { image: asInMnist(digits[0]) };
+  const note = others.length > 0 ? "What is too low or too wide for a digit is left out." : "";
+  return { image: asInMnist(digits[0]), note };
 }
 
-/** Return where ink is, true or false. */
+/**
+ * Return where ink is, true or false: where the middle of a pixel lies within half a pen of a stroke.
+ *
+ * This is computed, and not read from a canvas, which some browsers fill with noise when it is read.
+ */
 function inkOf(strokes) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = FINE;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.scale(FINE / SIDE, FINE / SIDE);
-  drawStrokes(context, strokes);
-  const { data } = context.getImageData(0, 0, FINE, FINE); // red, green, blue, opacity of each pixel
-  return grid(FINE, FINE, (row, column) => data[4 * (row * FINE + column)] < 128);
+  const ink = grid(FINE, FINE, () => false);
+  for (const points of strokes) {
+    points.forEach((point, number) => addLine(ink, points[Math.max(number - 1, 0)], point));
+  }
+  return ink;
 }
 
-/** Return the digits, each a list of its pixels [row, column]. Near parts are one, specks are none. */
+/** Add to the ink a line from one point of the pad to another, with round ends. */
+function addLine(ink, start, end) {
+  const [left, right] = [start[0], end[0]].sort((a, b) => a - b);
+  const [top, bottom] = [start[1], end[1]].sort((a, b) => a - b);
+  const radius = PEN / 2;
+  const first = (place) => Math.max(0, Math.floor((place - radius) / PIXEL));
+  const last = (place) => Math.min(FINE - 1, Math.ceil((place + radius) / PIXEL));
+  for (let row = first(top); row <= last(bottom); row++) {
+    for (let column = first(left); column <= last(right); column++) {
+      const middle = [(column + 0.5) * PIXEL, (row + 0.5) * PIXEL];
+      if (distanceToLine(middle, start, end) <= radius) ink[row][column] = true;
+    }
+  }
+}
+
+/** Return how far a place is from the nearest point of a line. */
+function distanceToLine([x, y], [startX, startY], [endX, endY]) {
+  const [right, down] = [endX - startX, endY - startY];
+  const lengthSquared = right * right + down * down || 1; // of a dot it doesn't matter
+  const share = ((x - startX) * right + (y - startY) * down) / lengthSquared; // of the way to its end
+  const nearest = Math.min(Math.max(share, 0), 1);
+  return Math.hypot(x - startX - nearest * right, y - startY - nearest * down);
+}
+
+/**
+ * Return the digits, each a list of its pixels [row, column], and others, which are too low or too wide.
+ *
+ * Near parts are one, and specks are none.
+ */
 function digitsIn(ink) {
   const parts = partsOf(ink);
   const tallest = Math.max(...parts.map((part) => boxOf(part).height));
@@ -56,12 +98,14 @@ function digitsIn(ink) {
   for (const [row, column] of large.flat()) inkOfLarge[row][column] = true;
   // A 5 may have its bar far above the rest, but a gap sideways separates two digits.
   const thick = thicken(inkOfLarge, MAX_GAP_DOWN * tallest, MAX_GAP_SIDEWAYS * tallest);
-  return partsOf(thick)
-    .map((part) => part.filter(([row, column]) => inkOfLarge[row][column]))
-    .filter((part) => {
-      const { height, width } = boxOf(part);
-      return height > MIN_HEIGHT * tallest && width < MAX_WIDTH * tallest;
-    });
+  const joined = partsOf(thick).map((part) =>
+    part.filter(([row, column]) => inkOfLarge[row][column]),
+  );
+  const isDigit = (part) => {
+    const { height, width } = boxOf(part);
+    return height > MIN_HEIGHT * tallest && width < MAX_WIDTH * tallest;
+  };
+  return { digits: joined.filter(isDigit), others: joined.filter((part) => !isDigit(part)) };
 }
 
 /** Return the parts of the ink, each a list of pixels that touch each other, if only at corners. */

@@ -6,12 +6,14 @@ where ink is, and ``cut_digits`` makes an image of each digit. Pages are read by
 
 import io
 import os
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from skimage import filters, measure, morphology
 from torch import Tensor
 
@@ -24,7 +26,8 @@ def prepare(picture) -> Tensor:
     """Make a picture of one digit an image as in MNIST.
 
     Args:
-        picture: a path, an open file, a PIL image, or an array as ``load_grey`` takes it.
+        picture: a path, the bytes of a file, an open file, a PIL image, or an array as
+            ``load_grey`` takes it.
 
     Returns:
         A float32 tensor of shape (1, 28, 28), 0 (paper) to 1 (ink).
@@ -52,8 +55,9 @@ def load_grey(picture, side: int) -> np.ndarray:
     """Return a picture's grey values, float32 of shape (H, W), the longer side at most ``side``.
 
     Args:
-        picture: a path, an open file, a PIL image, or an array of shape (H, W), (H, W, 3) or
-            (H, W, 4), of any type and range, also with further axes of length 1.
+        picture: a path, the bytes of a file, an open file, a PIL image, or an array of shape
+            (H, W), (H, W, 3) or (H, W, 4), of any type and range, also with further axes of
+            length 1.
         side: in pixels.
 
     Raises:
@@ -72,10 +76,12 @@ def load_picture(picture, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     size = None
     if isinstance(picture, str | os.PathLike):
         picture, size = open_picture(Path(picture).read_bytes(), side, name=str(picture))
+    elif isinstance(picture, bytes | bytearray | memoryview):
+        picture, size = open_picture(bytes(picture), side, name="the picture")
     elif hasattr(picture, "read"):
         picture, size = open_picture(picture.read(), side, name="the open file")
     elif isinstance(picture, Tensor):
-        picture = picture.detach().cpu()  # numpy takes no other tensors
+        picture = picture.detach().cpu().float()  # numpy takes no other tensors, and no bfloat16
     if isinstance(picture, Image.Image):
         size = size or upright_size(picture)
         picture = reduce_picture(picture, side)
@@ -102,13 +108,18 @@ def open_picture(content: bytes, side: int, name: str) -> tuple[Image.Image, tup
     A ValueError names one that is damaged or no picture.
     """
     try:
-        picture = Image.open(io.BytesIO(content))
+        picture = open_however_large(io.BytesIO(content))
         size = upright_size(picture)
         smaller = [max(MIN_SIDE, side * length // max(picture.size)) for length in picture.size]
         picture.draft(None, smaller)  # a large JPEG is read at a half of its size, or less
         picture.load()
         # Here, so that a fault in EXIF names the file too.
         return ImageOps.exif_transpose(picture), size
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name} can't be read: it has too many pixels to unpack, and is no JPEG, of which "
+            "fewer are read. Make it smaller"
+        ) from error
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name} can't be read: it is no picture that Pillow knows. Phones often take HEIC, "
@@ -116,6 +127,24 @@ def open_picture(content: bytes, side: int, name: str) -> tuple[Image.Image, tup
         ) from error
     except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"{name} can't be read: save it as JPEG or PNG ({error})") from error
+
+
+def open_however_large(file: io.BytesIO) -> Image.Image:
+    """Open a picture, of which nothing is unpacked yet.
+
+    Pillow warns of more than 90 million pixels, and refuses 180 million. But a photo may have as
+    many, and of a large JPEG only some are unpacked.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return Image.open(file)
+        except Image.DecompressionBombError:
+            file.seek(0)
+            if not file.read(3) == b"\xff\xd8\xff":  # as every JPEG begins
+                raise
+            file.seek(0)
+            return JpegImageFile(file)
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:
@@ -249,6 +278,16 @@ def cut_digits(ink: np.ndarray) -> Tensor:
     Raises:
         ValueError: there is no digit, or digits stand above each other.
     """
+    digits = find_parts(ink)
+    check_one_line(digits)
+    return torch.stack([as_in_mnist(digit.image) for digit in digits])
+
+
+def find_parts(ink: np.ndarray) -> list:
+    """Return the parts of the ink (skimage's regions) that may be digits, from left to right.
+
+    A ValueError says that there is none.
+    """
     numbered = measure.label(ink)  # each stroke has a number, in all its pixels
     strokes = measure.regionprops(numbered)
     line_height = max((stroke.image.shape[0] for stroke in strokes), default=0)
@@ -260,9 +299,7 @@ def cut_digits(ink: np.ndarray) -> Tensor:
     digits = [part for part in parts if is_digit(part, line_height)]
     if not digits:
         raise ValueError("no digit found: all ink is far wider than tall")
-    digits.sort(key=left_edge)
-    check_one_line(digits)
-    return torch.stack([as_in_mnist(digit.image) for digit in digits])
+    return sorted(digits, key=left_edge)
 
 
 def join_strokes(ink: np.ndarray, line_height: int) -> list:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from checkpoints import verified_archive, write_whole
@@ -35,11 +36,13 @@ def check_examples(images: Tensor, labels: Tensor) -> None:
 class Examples:
     """Images and labels in a file, an ``.npz`` archive: what a person has drawn so far.
 
-    Each method reads the file first. So what another open notebook has added is not lost.
+    Each method reads the file first, and holds a lock while it changes it. So what another open
+    notebook adds is not lost, even at the same moment.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        self.lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=30)  # seconds
 
     def load(self) -> tuple[list[Tensor], list[int]]:
         """Return images (1, 28, 28) and labels; none, if there is no file.
@@ -50,7 +53,8 @@ class Examples:
         if not self.path.exists():
             return [], []
         try:
-            arrays = np.load(verified_archive(self.path.read_bytes()))
+            content = verified_archive(self.path.read_bytes(), may_be_compressed=True)
+            arrays = np.load(content)
             images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
             if len(labels) > 0:
                 check_examples(images, labels)
@@ -68,17 +72,23 @@ class Examples:
             ValueError: they are no images and labels, or the file can't be used.
         """
         check_examples(torch.stack(images), torch.tensor(labels))
-        kept_images, kept_labels = self.load()
-        self._write(kept_images + list(images), kept_labels + list(labels))
+        with self._locked():
+            kept_images, kept_labels = self.load()
+            self._write(kept_images + list(images), kept_labels + list(labels))
 
     def take_out(self, image: Tensor, label: int) -> None:
         """Take out an example, if it is still there."""
-        images, labels = self.load()
-        for place, (kept_image, kept_label) in enumerate(zip(images, labels, strict=True)):
-            if kept_label == label and torch.equal(kept_image, image):
-                del images[place], labels[place]
-                self._write(images, labels)
-                return
+        with self._locked():
+            images, labels = self.load()
+            for place, (kept_image, kept_label) in enumerate(zip(images, labels, strict=True)):
+                if kept_label == label and torch.equal(kept_image, image):
+                    del images[place], labels[place]
+                    self._write(images, labels)
+                    return
+
+    def _locked(self) -> FileLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # where the lock lies too
+        return self.lock
 
     def _write(self, images: list[Tensor], labels: list[int]) -> None:
         content = io.BytesIO()

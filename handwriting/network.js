@@ -73,7 +73,7 @@ export function unpackWeights(numbers, shapes) {
   const layers = {};
   for (const [name, shape] of Object.entries(shapes)) {
     const [layer, kind] = name.split(".");
-    layers[layer] ??= {};
+    if (!(layer in layers)) layers[layer] = {};
     layers[layer][kind] = take(shape);
   }
   return layers;

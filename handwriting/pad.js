@@ -41,6 +41,7 @@ export function createPad(element, { onDraw, onStroke, onUndo, onClear }) {
   button.type = "button";
   button.textContent = "Clear";
   button.style.cssText = "margin-top: 6px; padding: 4px 12px; font: inherit";
+  element.textContent = ""; // a page that was saved with its pad has one already
   element.append(canvas, button);
 
   let confirmed = []; // strokes that were given to show

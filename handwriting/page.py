@@ -72,6 +72,7 @@ class PageNetwork(nn.Module):
 
 
 @cache
+@torch.inference_mode(False)  # whoever calls it first: else its weights could not be trained on
 def load_network() -> PageNetwork:
     """Return the network with the weights that ship, arranged to be fast at reading."""
     network = PageNetwork().eval()
@@ -183,9 +184,11 @@ def look_at_sizes(network: PageNetwork, grey: Tensor) -> tuple[Candidates, Tenso
     for side in SIDES:
         if side > max(longest, SMALL_PICTURE) * math.sqrt(2):  # larger ones show nothing more
             break
-        if side > FIRST_LOOK and len(found.boxes) > 0:
-            digit = typical_size(best_of_each(found, factors))
-            if digit * side / longest > LARGEST:  # here and beyond, the digits are too large
+        if side > FIRST_LOOK:
+            digits = best_of_each(found, factors)
+            # Here and beyond they are too large. What is unsure may be many small ones that run
+            # together, and tells nothing.
+            if is_sure(digits).any() and typical_size(digits) * side / longest > LARGEST:
                 break
         at_this_size = look(network, grey, side)
         found = Candidates(*map(torch.cat, zip(found, at_this_size, strict=True)))
@@ -201,7 +204,6 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
             to be seen there, and if it isn't, that size says: none.
     """
     found = found.where(found.probabilities[:, NONE].argsort())  # the surest first
-    of_smaller, of_both = shares(found.boxes, found.boxes)  # (M, M) each
     sizes = found.sizes[:, None] * factors  # (M, number of sizes), in pixels
     num_to_see = ((sizes > SMALLEST) & (sizes < LARGEST)).sum(dim=1)
     is_free = torch.ones(len(sizes), dtype=torch.bool)
@@ -209,8 +211,9 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
     for index in range(len(sizes)):
         if not is_free[index]:
             continue
-        is_free &= of_smaller[index] < SAME_PLACE  # what lies in this place goes
-        is_same = of_both[index] > SAME_BOX  # this one, and it at other sizes
+        of_smaller, of_both = shares(found.boxes[[index]], found.boxes)  # (1, M) each
+        is_free &= of_smaller[0] < SAME_PLACE  # what lies in this place goes
+        is_same = of_both[0] > SAME_BOX  # this one, and it at other sizes
         seen = found.probabilities[is_same]
         num_silent = max(0, num_to_see[index] - len(seen))
         total = seen.sum(dim=0)  # (11,)
@@ -235,12 +238,16 @@ def shares(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return shared / smaller, shared / (areas + areas_of_others - shared)
 
 
+def is_sure(found: Candidates) -> Tensor:
+    """Tell which candidates are some digit with 90 % or more, (M,)."""
+    return 1 - found.probabilities[:, NONE] >= SURE
+
+
 def typical_size(found: Candidates) -> float:
     """Return the size that most ink votes for: each sure candidate by the area of its box."""
-    is_sure = 1 - found.probabilities[:, NONE] >= SURE
     votes = found.sides.prod(dim=1)  # (M,)
-    if is_sure.any():
-        votes = votes * is_sure
+    if is_sure(found).any():
+        votes = votes * is_sure(found)
     ratios = found.sizes[:, None] / found.sizes
     is_alike = (ratios < math.sqrt(2)) & (ratios > math.sqrt(1 / 2))  # (M, M)
     return found.sizes[(is_alike.float() @ votes).argmax()].item()
@@ -273,7 +280,9 @@ def read_digits(picture, network: PageNetwork | None = None) -> list[list[Readin
     """Read a page of digits.
 
     Args:
-        picture: a path, an open file, a PIL image, or an array as ``load_grey`` takes it.
+        picture: a path, the bytes of a file, an open file, a PIL image, or an array as
+            ``load_grey`` takes it. A digit has to be 15 pixels tall or more, when the longer side
+            of the picture has 2,000.
         network: another one than that which ships, in ``eval`` mode.
 
     Returns:
@@ -285,12 +294,17 @@ def read_digits(picture, network: PageNetwork | None = None) -> list[list[Readin
         FileNotFoundError: there is no file of this path.
         ValueError: the picture can't be read, or shows no digit.
     """
-    grey, (height, _) = load_picture(picture, PICTURE_SIDE)
-    factor = height / grey.shape[0]
-    return [
-        [reading._replace(box=tuple(factor * edge for edge in reading.box)) for reading in row]
-        for row in rows_of(grey, network)
-    ]
+    grey, (height, width) = load_picture(picture, PICTURE_SIDE)
+    # Both sides were rounded to whole pixels, which of a strip's few can be a half.
+    down, right = height / grey.shape[0], width / grey.shape[1]
+    rows = rows_of(grey, network)
+    return [[enlarged(reading, down, right) for reading in row] for row in rows]
+
+
+def enlarged(reading: Reading, down: float, right: float) -> Reading:
+    """Return a reading whose box is larger by these factors."""
+    top, left, bottom, right_edge = reading.box
+    return reading._replace(box=(down * top, right * left, down * bottom, right * right_edge))
 
 
 def rows_of(grey: np.ndarray, network: PageNetwork | None = None) -> list[list[Reading]]:

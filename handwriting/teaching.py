@@ -14,7 +14,15 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from checkpoints import CHECKPOINT_DIR, load_checkpoint, save_checkpoint
 from handwriting.data import PenDigit
-from handwriting.digit import load_picture, prepare
+from handwriting.digit import (
+    DIGIT_SIDE,
+    as_in_mnist,
+    find_ink,
+    find_parts,
+    load_picture,
+    prepare,
+    rescale,
+)
 from handwriting.examples import Examples, check_examples
 from handwriting.pad import SIDE, Point, TeachingPad, draw_strokes
 from handwriting.page import PICTURE_SIDE, rows_of
@@ -40,9 +48,10 @@ def teach(
             ``num_old`` says are in each batch, and keep it from forgetting.
 
     Raises:
-        ValueError: the examples are no images, or have no labels that fit.
+        ValueError: the examples, or those in ``old``, are no images, or have no labels that fit.
     """
     check_examples(images, labels)
+    check_examples(*old)
     old_images, old_labels = old
     torch.manual_seed(seed)
     model = copy.deepcopy(base)  # so that an interrupt, or a bad result, costs nothing
@@ -164,12 +173,23 @@ def examples_from_photo(photo, text: str) -> tuple[Tensor, Tensor]:
 
 
 def prepare_box(grey: np.ndarray, box: tuple[float, float, float, float]) -> Tensor:
-    """Prepare what is in a box of a picture, with a rim of 15 % around it."""
+    """Prepare the digit in the middle of a box of a picture, with a rim of 15 % around it.
+
+    Into the rim a neighbour's ink may reach.
+    """
     top, left, bottom, right = box
     rim = 0.15 * max(bottom - top, right - left)
     rows = slice(max(0, round(top - rim)), round(bottom + rim))
     columns = slice(max(0, round(left - rim)), round(right + rim))
-    return prepare(grey[rows, columns])
+    cut_out = grey[rows, columns]
+    ink = find_ink(rescale(cut_out, DIGIT_SIDE / max(cut_out.shape)))
+    middle = np.array(ink.shape) / 2
+
+    def distance(part) -> float:
+        top, left, bottom, right = part.bbox
+        return float(np.hypot(*(np.array([top + bottom, left + right]) / 2 - middle)))
+
+    return as_in_mnist(min(find_parts(ink), key=distance).image)
 
 
 # Digits of a tablet, as examples ------------------------------------------------------------------

@@ -7,6 +7,7 @@ import argparse
 import math
 import os
 import sys
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,13 +28,16 @@ torch.set_flush_denormal(True)
 RECIPE = ("num_images", "batch_size", "dropout")
 
 FOLDER = mnist.CHECKPOINT_DIR / "distributed"
+MAX_WAIT = 7 * 24 * 3600  # seconds; PyTorch fails on very long waits
 
 
 def main():
     args = parse_arguments()
+    check_folder(args.folder)
     device = choose_device()
     join(args, device)
     try:
+        check_all_alike(args)
         train(args, device)
     finally:  # also after an interrupt, so that the script can be called again in this process
         dist.destroy_process_group()
@@ -83,9 +87,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--batch-size", type=positive_int, default=32, help="of all processes together")
     add("--dropout", type=dropout_rate, default=0.25, help="the share of units that is dropped")
     add("--folder", type=Path, default=FOLDER, help="where to save, and to go on from")
-    add("--wait-seconds", type=positive_int, default=120, help="how long to wait for the others")
+    add("--wait-seconds", type=wait_seconds, default=120, help="how long to wait for the others")
     args = parser.parse_args()
     world_size = from_torchrun("WORLD_SIZE")
+    if world_size < 1:
+        sys.exit(f"WORLD_SIZE is {world_size}: torchrun sets it to the number of processes")
     if args.batch_size % world_size != 0:  # NEW
         sys.exit(
             f"{world_size} processes can't share a batch of {args.batch_size}: see --batch-size"
@@ -102,11 +108,28 @@ def positive_int(text: str) -> int:
     return number
 
 
+def wait_seconds(text: str) -> int:
+    number = positive_int(text)
+    if number > MAX_WAIT:
+        raise argparse.ArgumentTypeError(f"{text} is more than a week, {MAX_WAIT}")
+    return number
+
+
 def dropout_rate(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 0 and below 1")
     return number
+
+
+def check_folder(folder: Path) -> None:
+    """Exit with a message unless files can be written there: now, and not after the first epoch."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        sys.exit(f"{folder} can't be used, see --folder: {error}")
 
 
 # NEW: several processes ---------------------------------------------------------------------------
@@ -119,7 +142,12 @@ def from_torchrun(name: str) -> int:
 
 
 def choose_device() -> torch.device:
-    """Give each process on this machine a GPU of its own, or none if there is no GPU."""
+    """Give each process on this machine a GPU of its own, or none if there is no GPU.
+
+    The environment variable ``MNIST_DEVICE`` decides if it names another device, such as ``cpu``.
+    """
+    if os.environ.get("MNIST_DEVICE", "cuda") != "cuda":
+        return mnist.pick_device()
     num_gpus = torch.cuda.device_count()
     if num_gpus == 0:
         return torch.device("cpu")
@@ -146,6 +174,16 @@ def join(args: argparse.Namespace, device: torch.device) -> None:
     except (RuntimeError, ValueError) as error:
         advice = "TROUBLESHOOTING.md says more"
         sys.exit(f"process {rank} of {world_size} can't join the others: {error} ({advice})")
+
+
+def check_all_alike(args: argparse.Namespace) -> None:
+    """Exit with a message unless all processes were started with the same recipe and epochs."""
+    own_recipe = {name: getattr(args, name) for name in (*RECIPE, "num_epochs")}
+    recipes = [None] * dist.get_world_size()
+    dist.all_gather_object(recipes, own_recipe)  # NEW
+    for rank, recipe in enumerate(recipes):
+        if recipe != recipes[0]:
+            sys.exit(f"process {rank} was started with {recipe}, and process 0 with {recipes[0]}")
 
 
 def end() -> None:

@@ -35,6 +35,11 @@ def images_to_read(number: int) -> tuple[list, Tensor]:
     return images.tolist(), probabilities
 
 
+def ink_of(strokes) -> np.ndarray:
+    """Return where strokes have ink, (200, 200), as Python draws and finds it."""
+    return find_ink(load_grey(draw_strokes(strokes), DIGIT_SIDE))
+
+
 def inks_to_prepare() -> tuple[list, Tensor]:
     """Return where drawings have ink, as lists of rows, and the images (N, 28, 28) made of it."""
     bar = np.zeros((DIGIT_SIDE, DIGIT_SIDE), dtype=bool)

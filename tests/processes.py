@@ -19,6 +19,7 @@ from torch import nn
 import checkpoints
 import mnist_helpers
 from checkpoints import ROOT, save_checkpoint
+from handwriting.examples import Examples
 from mnist_helpers import Network, load_mnist, read_mnist
 
 SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
@@ -96,6 +97,12 @@ def save_and_be_killed(path: Path, step: str) -> None:
     else:
         setattr(os, step, kill)
     save_often(path, 1.0, times=1)
+
+
+def add_often(path: Path, label: int, times: int) -> None:
+    """Keep so many drawings, one after the other."""
+    for _ in range(times):
+        Examples(path).add([torch.zeros(1, 28, 28)], [label])
 
 
 # Training -----------------------------------------------------------------------------------------

@@ -113,6 +113,15 @@ def zip_of_text():
     return file.getvalue()
 
 
+def compressed():
+    packed = io.BytesIO()
+    new_archive = zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(MODEL_PATH) as stored, new_archive as archive:
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    return packed.getvalue()
+
+
 def wrapped(prefix):
     return checkpoint_of({prefix + name: value for name, value in Network().state_dict().items()})
 
@@ -136,6 +145,7 @@ CHECKPOINT_FAULTS = {  # fault: (file, what the user reads)
     "pickle": (lambda: pickle.dumps({"a": 1}), "not a zip file.*starts with"),
     "format before PyTorch 1.6": (old_format, r"not a zip file.*starts with b'\\x80\\x02"),
     "other archive": (zip_of_text, "not in a subdirectory: readme.txt"),
+    "compressed": (compressed, "data.pkl is compressed, which PyTorch never does"),
     "whole model": (lambda: checkpoint_of(Network()), "could run code"),
     "list": (lambda: checkpoint_of([torch.zeros(2)]), "a list in place of a dict of weights"),
     "tensor": (lambda: checkpoint_of(torch.zeros(2)), "a Tensor in place of a dict of weights"),
@@ -377,6 +387,21 @@ def test_a_network_whose_parts_have_such_names_is_saved_and_loaded(tmp_path):
     save_checkpoint(averaged, tmp_path / "averaged.pth")
     load_checkpoint(other, tmp_path / "averaged.pth")
     assert torch.equal(averaged.module.output.bias, other.module.output.bias)
+
+
+class Holder(nn.Module):
+    """A network whose only child has a name that wrappers use."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.add_module(name, nn.Linear(3, 2))
+
+
+def test_a_network_may_have_one_child_that_is_called_module(tmp_path):
+    saved, loaded = Holder("module"), Holder("module")
+    save_checkpoint(saved, tmp_path / "weights.pth")
+    load_checkpoint(loaded, tmp_path / "weights.pth")
+    assert torch.equal(saved.module.weight, loaded.module.weight)
 
 
 def test_a_write_protected_file_stays_for_root_too(tmp_path):

@@ -133,7 +133,9 @@ def test_every_epoch_shuffles_anew_and_shows_each_training_image_once(loaders):
 
 @pytest.mark.parametrize("number", [int, np.int64])
 def test_validation_fraction_and_batch_size_are_followed(read_once, number):
-    train_loader, val_loader, _ = make_loaders(batch_size=number(100), validation_fraction=0.1)
+    train_loader, val_loader, _ = make_loaders(
+        batch_size=number(100), validation_fraction=0.1, seed=number(3)
+    )
     assert (len(train_loader.dataset), len(val_loader.dataset)) == (54_000, 6_000)
     assert len(next(iter(train_loader))[0]) == 100
 
@@ -176,6 +178,7 @@ def test_the_data_sets_work_in_any_loader(loaders):
 @pytest.mark.parametrize(
     "setting",
     [{"batch_size": b} for b in (0, -1, 2.5, "32")]
+    + [{"seed": s} for s in (1.5, "0", None)]
     + [{"validation_fraction": f} for f in (0, 1, -0.1, 80, float("nan"), "0.2")]
     + [{"validation_fraction": f} for f in (1e-6, 0.999999)],  # one of the sets would be empty
     ids=str,

@@ -120,6 +120,7 @@ KINDS = {
     "float16": (GREY / 255).astype(np.float16),
     "one channel": GREY[..., None],
     "a tensor": torch.from_numpy(GREY)[None],
+    "a tensor of bfloat16": (torch.from_numpy(GREY) / 255).bfloat16(),
     "a tensor with a gradient": (torch.from_numpy(GREY) / 255)[None].requires_grad_(),
     "RGB array": np.stack([GREY] * 3, axis=2),
     "RGB floats": np.stack([GREY / 255] * 3, axis=2),
@@ -172,6 +173,31 @@ def test_an_open_file_is_read_as_its_path_is(tmp_path):
         assert torch.equal(prepare(file), expected)
     with pytest.raises(ValueError, match="the open file can't be read"):
         prepare(io.BytesIO(b"no picture"))
+
+
+def test_the_bytes_of_a_file_are_read_as_the_file_is(tmp_path):
+    """As Colab's upload gives them."""
+    path = tmp_path / "digit.png"
+    Image.fromarray(GREY).save(path)
+    for content in (path.read_bytes(), bytearray(path.read_bytes()), memoryview(path.read_bytes())):
+        assert torch.equal(prepare(content), prepare(path))
+    with pytest.raises(ValueError, match="the picture can't be read") as error:
+        prepare(b"no picture" * 10_000)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("limit", [10_000, 20_000])  # of 32,000 pixels: refused, or warned of
+def test_a_huge_photo_is_read_if_it_is_a_jpeg(tmp_path, monkeypatch, limit):
+    for suffix in ("jpg", "png"):
+        Image.fromarray(GREY).save(tmp_path / f"digit.{suffix}")
+    expected = prepare(tmp_path / "digit.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert torch.equal(prepare(tmp_path / "digit.jpg"), expected)
+    if limit == 10_000:
+        with pytest.raises(ValueError, match=r"digit.png can't be read: it has too many pixels"):
+            prepare(tmp_path / "digit.png")
+    else:
+        assert prepare(tmp_path / "digit.png").shape == (1, 28, 28)
 
 
 def test_a_photo_is_turned_as_the_camera_was_held(tmp_path):

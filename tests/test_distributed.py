@@ -34,15 +34,20 @@ def free_port():
         return free.getsockname()[1]
 
 
-def train(folder, world_size, *arguments):
-    """Train with several processes, as torchrun would start them; return what they saved."""
-    together = {
+def environment_of(world_size):
+    """What torchrun tells all processes."""
+    return {
         "WORLD_SIZE": str(world_size),
         "LOCAL_WORLD_SIZE": str(world_size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "CUDA_VISIBLE_DEVICES": "",  # one GPU is no place for two processes
     }
+
+
+def train(folder, world_size, *arguments):
+    """Train with several processes, as torchrun would start them; return what they saved."""
+    together = environment_of(world_size)
     arguments = [*TWO_EPOCHS, f"--folder={folder}", *arguments]
     started = []
     for rank in range(world_size):
@@ -114,7 +119,7 @@ def test_a_worker_killed_at_a_random_step_changes_no_loss(tmp_path):
     """With dropout, so that the optimizer's and the random numbers' states count as well."""
     undisturbed = train(tmp_path / "undisturbed", 2)
     victim, step = random.choice("01"), random.randint(101, 200)  # in the second epoch
-    arguments = ["--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    arguments = ["--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", "--max-restarts=1"]
     arguments += [f"{ROOT}/tests/kill_worker_once.py", f"{tmp_path}/flag", victim, str(step)]
     arguments += [SCRIPT, *TWO_EPOCHS, f"--folder={tmp_path}/killed"]
     agent = processes.start(processes.torchrun, tmp_path / "output", arguments)
@@ -177,6 +182,43 @@ def test_a_batch_that_the_processes_cannot_share_is_named(run):
     assert "64 processes can't share a batch of 32" in run({"WORLD_SIZE": 64}, "--batch-size=32")
 
 
+def test_a_world_of_no_process_is_named(run):
+    assert run({"WORLD_SIZE": 0}).startswith("WORLD_SIZE is 0: torchrun sets it")
+
+
+def test_a_folder_that_cannot_be_used_is_named_before_the_first_epoch(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(mnist_helpers, "make_loaders", lambda **_: pytest.fail("it has begun"))
+    said = run({}, f"--folder={tmp_path / 'file' / 'folder'}")
+    assert "can't be used, see --folder" in said
+
+
+def test_processes_that_were_started_with_different_recipes_are_named(tmp_path):
+    together = environment_of(2)
+    started = []
+    for rank, dropout in enumerate((0.25, 0.5)):
+        environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        arguments = [*TWO_EPOCHS, f"--folder={tmp_path}", f"--dropout={dropout}"]
+        started.append(processes.start(processes.run_script, environment, arguments))
+    for each in started:
+        each.join(timeout=120)
+    assert [each.exitcode for each in started] == [1, 1]
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_the_environment_variable_of_the_notebooks_chooses_the_device_here_too(run, monkeypatch):
+    backends = []
+
+    def refuse(backend=None, **options):
+        backends.append(backend)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(dist, "init_process_group", refuse)
+    monkeypatch.setenv("MNIST_DEVICE", "cpu")
+    run({}, num_gpus=1)
+    assert backends == ["gloo"]
+
+
 def test_more_processes_than_gpus_are_named(run):
     together = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "LOCAL_RANK": 0}
     said = run(together, num_gpus=1)
@@ -229,6 +271,7 @@ def test_a_process_left_alone_waits_for_as_long_as_it_was_told(run, rank):
         (["--batch-size=0"], "--batch-size: 0 is less than 1"),
         (["--num-epochs=-1"], "--num-epochs: -1 is less than 1"),
         (["--dropout=1"], "--dropout: 1 must be at least 0 and below 1"),
+        (["--wait-seconds=99999999999"], "--wait-seconds: 99999999999 is more than a week"),
         (["--dropout=nan"], "--dropout: nan must be at least 0 and below 1"),
     ],
     ids=str,

@@ -100,6 +100,13 @@ def test_labels_of_another_shape_are_named(labels):
         evaluate(Network(), DataLoader(TensorDataset(IMAGES, labels), 4), nn.NLLLoss())
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_loss_that_is_no_mean_is_named(reduction):
+    loader = DataLoader(TensorDataset(IMAGES, LABELS), 4)
+    with pytest.raises(ValueError, match=f"reduction='mean', not '{reduction}'"):
+        evaluate(Network(), loader, nn.NLLLoss(reduction=reduction))
+
+
 @pytest.mark.parametrize("fault", [None, ValueError])
 def test_each_module_gets_its_own_mode_back(fault):
     """Also after an error. Some layers may be frozen, as in fine-tuning."""

@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import torch
-from javascript import images_to_read, inks_to_prepare
+from javascript import drawings, images_to_read, ink_of, inks_to_prepare
+from scipy import ndimage
 
 from checkpoints import CONVOLUTIONAL_PATH, ROOT
 
@@ -49,10 +51,37 @@ def test_its_probabilities_are_those_of_pytorch(run):
     assert (torch.tensor(found) - expected).abs().max() <= 1e-5
 
 
+def test_strokes_become_nearly_the_ink_that_pillow_draws(run):
+    """What differs, one pixel of twenty, lies at the edges of strokes."""
+    script = """import { inkOf } from "./digit.js";
+    const asNumbers = (ink) => ink.map((row) => row.map(Number));
+    console.log(JSON.stringify(argument.map((strokes) => asNumbers(inkOf(strokes)))));
+    """
+    drawn = np.array(run(script, drawings()[:50], digit="inkOf"), dtype=bool)
+    expected = np.array([ink_of(strokes) for strokes in drawings()[:50]])
+    differ = drawn != expected
+    touch = np.ones((1, 3, 3))
+    is_edge = ndimage.binary_dilation(expected, touch) & ~ndimage.binary_erosion(expected, touch)
+    assert differ.sum() < 0.06 * expected.sum()
+    assert (differ & ~is_edge).sum() < 0.001 * expected.sum()
+
+
+def test_a_pad_that_is_filled_and_what_is_no_digit_are_spoken_of(run):
+    script = """import { prepare } from "./digit.js";
+    console.log(JSON.stringify(argument.map((strokes) => prepare(strokes))));
+    """
+    filled = [[[0, y], [280, y]] for y in range(0, 281, 9)]
+    one, minus = [[140, 50], [140, 230]], [[30, 140], [80, 140]]
+    answers = run(script, [filled, [one], [one, minus], []])
+    assert answers[0]["problem"].startswith("Hardly any paper is left")
+    assert answers[1]["note"] == "" and "left out" in answers[2]["note"]
+    assert answers[1]["image"] == answers[2]["image"] and answers[3]["problem"] == "Draw a digit."
+
+
 def test_ink_becomes_the_image_that_python_makes_of_it(run):
     inks, expected = inks_to_prepare()
     script = """import { digitsIn, asInMnist } from "./digit.js";
-    console.log(JSON.stringify(argument.map((ink) => asInMnist(digitsIn(ink)[0]))));
+    console.log(JSON.stringify(argument.map((ink) => asInMnist(digitsIn(ink).digits[0]))));
     """
     made = run(script, inks, digit="digitsIn, asInMnist")
     assert len(expected) > 45 and (torch.tensor(made) - expected).abs().max() <= 1e-5

@@ -1,6 +1,7 @@
 """Photos of whole pages: what ``read_digits`` makes of paper as people photograph it."""
 
 import io
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -179,6 +180,67 @@ def test_boxes_are_in_the_pixels_of_a_large_photo_that_is_shown_upright(tmp_path
             assert one.box == pytest.approx([3 * edge for edge in other.box], abs=60)
 
 
+def test_boxes_of_a_strip_are_in_its_pixels_too():
+    """It is read at 30 by 2,000 pixels: one side is 2.5 times as long as there, the other 2.53."""
+    row = photo_of(0.8 * write([[3, 5, 8]], size=60, pen=0.08))[52:128]
+    paper = 5000 - row.shape[1]  # pixels, to the left of the digits
+    strip = np.pad(row, ((0, 0), (paper, 0)), constant_values=204)
+    (expected,), (found,) = read_digits(row), read_digits(strip)
+    assert [reading.digit for reading in found] == [reading.digit for reading in expected]
+    for one, other in zip(found, expected, strict=True):
+        top, left, bottom, right = other.box
+        assert one.box == pytest.approx((top, left + paper, bottom, right + paper), abs=8)
+
+
+def page_of_small_digits(size, height, width, is_ruled, seed):
+    """A clean page of 80 digits, in eight rows, and what is written on it."""
+    rng = np.random.default_rng(seed)
+    digits = [digit for writer in to_measure().writers.values() for digit in writer]
+    page = np.zeros((height, width))
+    rows, distance = [], 3 * size
+    for row in range(8):
+        labels = []
+        for place in range(10):
+            digit = digits[rng.integers(len(digits))]
+            ink = draw_pen_digit(digit, size, 0.1 * size)
+            top = height // 4 + row * distance - ink.shape[0]
+            left = width // 4 + place * 2 * size
+            page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+            labels.append(digit.label)
+        rows.append(labels)
+    paper = np.ones_like(page)
+    if is_ruled:
+        paper[:: distance // 2] = 0.8
+    return photo_of(0.8 * page, paper=paper, blur=0.5), rows
+
+
+def number_right(picture, rows):
+    """How many of the digits are read in their rows, in the right order."""
+    found = digits_of(picture)
+    right = 0
+    for row, read in zip(rows, found, strict=False):  # a row that is missing has none right
+        matcher = SequenceMatcher(None, row, read, autojunk=False)
+        right += sum(block.size for block in matcher.get_matching_blocks())
+    return right
+
+
+@pytest.mark.parametrize("size", [18, 27])
+def test_small_digits_of_a_large_picture_are_read(size):
+    """3 to 4 mm on a page of A4. At small sizes they run together, which tells nothing."""
+    picture, rows = page_of_small_digits(size, 1500, 2000, is_ruled=size == 27, seed=size)
+    assert number_right(picture, rows) >= 72
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [18, 22, 27, 40, 52])
+@pytest.mark.parametrize("is_ruled", [False, True])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_so_are_those_of_any_page(size, is_ruled, seed):
+    height, width = (1500, 2000) if size < 40 else (3000, 4000)
+    picture, rows = page_of_small_digits(size, height, width, is_ruled, seed)
+    assert number_right(picture, rows) >= 72
+
+
 # From places to rows ------------------------------------------------------------------------------
 
 
@@ -343,6 +405,13 @@ def test_a_network_that_is_training_is_refused_and_reading_changes_none():
     assert digits_of(picture) == digits_of(picture) == [[3, 5, 8]]
     for name, tensor in reader.load_network().state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_the_network_that_ships_can_be_trained_on_after_a_page_was_read():
+    reader.load_network.cache_clear()
+    digits_of(photo_of(0.8 * write([[3, 5, 8]])))
+    log_probs, _ = reader.load_network()(torch.rand(1, 1, 64, 64))
+    log_probs.sum().backward()
 
 
 def test_evened_out_a_picture_does_not_depend_on_its_light():

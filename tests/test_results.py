@@ -1,11 +1,12 @@
 """Results of full runs: stored with the day and the machine, and read again as they were."""
 
 import json
+from types import SimpleNamespace
 
 import torch
 
 import checkpoints
-from checkpoints import about_run, store_results, stored_results
+from checkpoints import about_run, processor_name, store_results, stored_results
 from training import Epoch
 
 
@@ -39,3 +40,11 @@ def test_results_name_the_processor_of_the_device_that_found_them(tmp_path, monk
     assert "GPU" not in stored_results("10")["processor"]
     store_results("10", {}, "cuda:1")
     assert stored_results("10")["processor"] == "a GPU, cuda:1"
+
+
+def test_a_gpu_that_is_no_nvidias_has_not_the_name_of_the_processor(monkeypatch):
+    cpu = processor_name(torch.device("cpu"))
+    assert processor_name(torch.device("mps")) == f"mps device of {cpu}"
+    arc = SimpleNamespace(get_device_name=lambda device: f"Arc, {device}")
+    monkeypatch.setattr(torch, "get_device_module", lambda device: arc)
+    assert processor_name(torch.device("xpu:0")) == "Arc, xpu:0"

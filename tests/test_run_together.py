@@ -1,5 +1,6 @@
 """Commands that notebook 11 runs at the same time: what they print, and that none is left."""
 
+import os
 import sys
 import time
 
@@ -34,6 +35,23 @@ def is_gone(pid):
             return True
         time.sleep(0.1)
     return False
+
+
+# It starts a process that starts another one and ends, and then fails.
+LEAVES_A_GRANDCHILD = """
+import subprocess, sys
+inner = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; " \
+    "time.sleep(100)']); open(sys.argv[1], 'w').write(str(child.pid))"
+subprocess.run([sys.executable, "-c", inner, sys.argv[1]])
+sys.exit("it fails")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no process groups")
+def test_a_process_whose_parent_has_ended_is_not_left_either(tmp_path):
+    with pytest.raises(RuntimeError, match="it fails"):
+        run_together(python(LEAVES_A_GRANDCHILD, tmp_path / "child"))
+    assert is_gone(int((tmp_path / "child").read_text()))
 
 
 def test_what_all_print_comes_back():

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from packaging.requirements import Requirement
 from suite import find_notebooks
 
 import mnist_helpers
-from checkpoints import AUGMENTED_PATH, ROOT
+from checkpoints import AUGMENTED_PATH, ROOT, checkpoint_folder
 
 LISTS = [ROOT / "requirements.txt", ROOT / "requirements-test.txt"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -140,6 +141,121 @@ def test_a_full_run_replaces_its_own_weights_by_those_that_it_made(clone, number
     copied = re.findall(r"^cp (.*)", planned, re.MULTILINE)
     expected = [f"executed/model/checkpoints/{path.name} {path.relative_to(ROOT)}"] if path else []
     assert copied == expected
+
+
+def test_no_setting_makes_the_weights_that_ship_those_of_a_learner(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNIST_CHECKPOINTS", "")
+    assert checkpoint_folder() == ROOT / "checkpoints"
+    monkeypatch.setenv("MNIST_CHECKPOINTS", str(tmp_path))
+    assert checkpoint_folder() == tmp_path
+    monkeypatch.chdir(ROOT / "notebooks")
+    for folder in ("..", str(ROOT), "../weights/", str(ROOT / "notebooks" / ".." / "weights")):
+        monkeypatch.setenv("MNIST_CHECKPOINTS", folder)
+        with pytest.raises(ValueError, match="name another folder"):
+            checkpoint_folder()
+
+
+def environment_of_recipes(clone, **environment):
+    """What the commands of make get of the environment that it is called in."""
+    show = "show:\n\t@env"
+    command = [
+        "make",
+        f"PYTHON={sys.executable}",
+        "--old-file=.venv/ready",
+        f"--eval={show}",
+        "show",
+    ]
+    made = subprocess.run(
+        command, cwd=clone, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    return dict(line.split("=", 1) for line in made.stdout.splitlines() if "=" in line)
+
+
+def test_what_changes_results_is_not_taken_from_the_readers_environment(clone):
+    unset = {
+        "MPLBACKEND": "Agg",
+        "MATPLOTLIBRC": "/theirs",
+        "PIP_USER": "1",
+        "PIP_TARGET": "/theirs",
+    }
+    unset |= {"PIP_PREFIX": "/theirs", "PYTHONSAFEPATH": "1", "PYTHONPATH": "/theirs"}
+    unset |= {"PYTHONOPTIMIZE": "1", "PYTHONSTARTUP": "/theirs", "PYTHONWARNINGS": "ignore"}
+    moved = {"IPYTHONDIR": "/theirs", "MPLCONFIGDIR": "/not/writable"}
+    kept = {"HTTPS_PROXY": "a proxy", "UV_DEFAULT_INDEX": "a mirror", "PIP_INDEX_URL": "a mirror"}
+    given = environment_of_recipes(clone, **unset, **moved, **kept)
+    assert not set(unset) & set(given)
+    assert kept.items() <= given.items()
+    for name in moved:
+        assert given[name].startswith(f"{clone.resolve()}/.venv/")
+
+
+@pytest.fixture
+def planned_set_up(clone):
+    """A clone that was set up, and what make would do to have it set up."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=clone, check=True)
+    (packages,) = (clone / ".venv" / "lib").glob("python*/site-packages")
+    (packages / "pip.py").touch()
+    (clone / ".venv" / "bin" / "uv").touch()
+    for name in ("requirements.txt", "requirements-test.txt", "requirements.lock"):
+        (clone / name).touch()
+    (clone / ".venv" / "ready").touch()
+
+    def plan(folder=clone, **environment):
+        command = ["make", f"PYTHON={sys.executable}", "--dry-run", ".venv/ready"]
+        made = subprocess.run(
+            command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
+        )
+        assert made.returncode == 0, made.stderr
+        return made.stdout
+
+    return clone, plan
+
+
+def test_what_is_set_up_stays(planned_set_up):
+    clone, plan = planned_set_up
+    for environment in ({}, {"PYTHONHOME": "/theirs"}):
+        assert "up to date" in plan(**environment)
+    later = time.time() + 60
+    os.utime(clone / "requirements.lock", (later, later))
+    assert "uv pip install" in plan() and "rm -rf" not in plan()
+
+
+def test_a_set_up_is_made_anew_where_the_clone_was_moved(planned_set_up):
+    clone, plan = planned_set_up
+    moved = clone.rename(clone.with_name("moved"))
+    planned = plan(moved)
+    assert (
+        planned.index("rm -rf .venv") < planned.index("-m venv") < planned.index("uv pip install")
+    )
+
+
+@pytest.mark.parametrize("gone", ["bin/python", "lib"])  # as after an upgrade of Python
+def test_a_set_up_is_made_anew_where_its_python_is_gone(planned_set_up, gone):
+    clone, plan = planned_set_up
+    (clone / ".venv" / gone).rename(clone / "gone")
+    planned = plan()
+    assert (
+        planned.index("rm -rf .venv") < planned.index("-m venv") < planned.index("uv pip install")
+    )
+
+
+@pytest.mark.parametrize("browser, returncode", [("", 0), ("required", 2)])
+def test_without_a_browser_the_tests_fail_only_where_one_is_required(clone, browser, returncode):
+    """Never because of CI, which bare machines set too."""
+    shell = shutil.which("sh")
+    arguments = ["CHROMIUM=no-such-browser", "NOTEBOOKS=", "BIN=true #", f"SHELL={shell}"]
+    command = ["make", "--old-file=lint", "--old-file=.venv/ready", *arguments, "test"]
+    environment = os.environ | {"CI": "true", "BROWSER": browser}
+    made = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    assert made.returncode == returncode, made.stdout + made.stderr
+    assert "No Chromium with its driver here" in made.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no root")
+def test_jupyterlab_is_told_that_one_may_be_root(clone):
+    planned = make(clone, "--dry-run", "lab").stdout
+    assert ("--allow-root" in planned) == (os.geteuid() == 0)
 
 
 def test_tests_have_a_checkpoint_folder_of_their_own():

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import processes
 import pytest
 import torch
 from cells import source_of
@@ -123,6 +124,20 @@ def test_bad_examples_are_named_and_nothing_is_taught(taught, examples, change, 
         taught(*change(*examples))
 
 
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda images, labels: (images * torch.nan, labels), "nan"),
+        (lambda images, labels: (images, torch.full_like(labels, -100)), "from 0 to 9"),
+        (lambda images, labels: ((255 * images).byte(), labels), "uint8"),
+        (lambda images, labels: (images, labels[:5]), "as there are 5 labels"),
+    ],
+)
+def test_bad_old_images_are_named_too(augmented, examples, change, fault):
+    with pytest.raises(ValueError, match=fault):
+        teaching.teach(*examples, augmented, change(*examples), num_steps=1)
+
+
 def test_no_digit_is_both_taught_and_tested():
     """Taken from notebook 07's cell."""
     labels = torch.randint(10, (250,), generator=torch.Generator().manual_seed(0))
@@ -170,7 +185,16 @@ def test_drawings_are_kept_loaded_again_and_taken_out(examples, tmp_path):
     for image, label in zip(loaded, loaded_labels, strict=True):
         kept.take_out(image, label)
     assert kept.load() == ([], [])
-    assert [file.name for file in kept.path.parent.iterdir()] == [kept.path.name]
+    assert [file.name for file in kept.path.parent.glob("[!.]*")] == [kept.path.name]
+
+
+def test_two_processes_that_add_at_once_lose_no_drawing(tmp_path):
+    path = tmp_path / "my_digits.npz"
+    adding = [processes.start(processes.add_often, path, label, 20) for label in (3, 8)]
+    for process in adding:
+        process.join(timeout=120)
+    assert [process.exitcode for process in adding] == [0, 0]
+    assert sorted(Examples(path).load()[1]) == [3] * 20 + [8] * 20
 
 
 def test_what_could_not_be_loaded_is_not_kept(examples, tmp_path):
@@ -291,10 +315,18 @@ def test_a_box_is_prepared_with_a_rim_of_paper_around_it():
     assert (rows.min(), rows.max()) == (4, 23) and columns.max() - columns.min() == 3
 
 
+def test_a_neighbours_ink_in_the_rim_is_left_out():
+    page = np.full((120, 100), 230, np.float32)
+    page[30:90, 44:56] = 20
+    alone = teaching.prepare_box(page, (30, 44, 90, 56))
+    page[25:95, 62:70] = 20  # the next digit begins within the rim of nine pixels
+    assert torch.equal(teaching.prepare_box(page, (30, 44, 90, 56)), alone)
+
+
 def test_a_digit_of_the_photo_that_cannot_be_prepared_is_named(photo, monkeypatch):
     def refuse(picture):
         raise ValueError("it is no digit")
 
-    monkeypatch.setattr(teaching, "prepare", refuse)
+    monkeypatch.setattr(teaching, "find_ink", refuse)
     with pytest.raises(ValueError, match="row 1 of the photo, at what was read as 0: it is no dig"):
         teaching.examples_from_photo(photo, "01234\n56789")

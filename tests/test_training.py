@@ -124,6 +124,19 @@ def test_only_training_images_are_augmented(train_set, val_loader):
     assert fit(blank, 0, train_set, val_loader)[1][-1].train_loss > history[-1].train_loss + 0.3
 
 
+def test_a_training_that_fails_gives_no_weights(train_set, val_loader):
+    recipe = replace(SMALL, augment=lambda images: images * torch.nan)
+    with pytest.raises(ValueError, match="epoch 1: the loss is nan"):
+        fit(recipe, 0, train_set, val_loader)
+
+
+def test_a_loader_that_is_empty_is_named():
+    model = Network()
+    optimizer = torch.optim.Adam(model.parameters())
+    with pytest.raises(ValueError, match="no images to train with"):
+        train_epoch(model, iter([]), nn.NLLLoss(), optimizer)
+
+
 def test_the_clock_leaves_validation_out(train_set, val_loader, monkeypatch):
     now = [0.0]
 

@@ -191,6 +191,12 @@ def test_the_cell_after_the_loop_says_what_to_do(training, capsys):
     assert "epoch  1: validation loss 0.5000, accuracy 80.00%" in said and "learning rate" in said
 
 
+def test_a_loss_below_0_is_no_healthy_one(training, capsys):
+    training |= {"train_losses": [-5.0], "val_losses": [-76_631.0], "val_accuracies": [0.5]}
+    exec(source_of("03", "best_epoch ="), training)
+    assert "log_softmax" in capsys.readouterr().out and not training["healthy"]
+
+
 def test_curves_are_drawn_before_the_first_epoch_and_after_an_interrupt(training):
     scope = training | {"Figure": Figure, "mnist": mnist_helpers}
     exec(source_of("03", "def draw_curves("), scope)

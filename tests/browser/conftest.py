@@ -25,7 +25,8 @@ def browser():
     options = webdriver.ChromeOptions()
     for option in ("--headless=new", "--no-sandbox", "--window-size=1200,900"):
         options.add_argument(option)
-    options.binary_location = shutil.which("chromium")
+    names = ("chromium", "google-chrome", "chromium-browser")
+    options.binary_location = next(filter(None, map(shutil.which, names)))
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     driver = webdriver.Chrome(options, service)
     driver.set_script_timeout(180)  # seconds: some wait until a whole notebook has run

@@ -168,7 +168,7 @@ def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path):
 def test_ink_becomes_the_image_that_python_makes_of_it(open_page, tmp_path):
     inks, expected = inks_to_prepare()
     made = open_page(hand_out(tmp_path, "digitsIn, asInMnist")).run(
-        "return argument.map((ink) => asInMnist(digitsIn(ink)[0]))", inks
+        "return argument.map((ink) => asInMnist(digitsIn(ink).digits[0]))", inks
     )
     assert len(expected) > 45 and (torch.tensor(made) - expected).abs().max() <= 1e-4
 
@@ -208,5 +208,5 @@ def test_it_reads_what_is_drawn_as_python_does(open_page):
         with torch.inference_mode():
             expected.append(f"The network reads: {network(image)[0].argmax()}")
     read = open_page().run(DRAW, drawings())
-    same = sum(one == other for one, other in zip(read, expected, strict=True))
-    assert len(expected) == 200 and same >= 198
+    same = sum(one.startswith(other) for one, other in zip(read, expected, strict=True))
+    assert len(expected) == 200 and same >= 199
