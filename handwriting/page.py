@@ -184,11 +184,10 @@ def look_at_sizes(network: PageNetwork, grey: Tensor) -> tuple[Candidates, Tenso
     for side in SIDES:
         if side > max(longest, SMALL_PICTURE) * math.sqrt(2):  # larger ones show nothing more
             break
-        if side > FIRST_LOOK:
-            digits = best_of_each(found, factors)
-            # Here and beyond they are too large. What is unsure may be many small ones that run
-            # together, and tells nothing.
-            if is_sure(digits).any() and typical_size(digits) * side / longest > LARGEST:
+        # If no candidate is sure, they may be small digits that run together, which tells nothing.
+        if side > FIRST_LOOK and is_sure(found).any():
+            digit = typical_size(best_of_each(found, factors))
+            if digit * side / longest > LARGEST:  # here and beyond, the digits are too large
                 break
         at_this_size = look(network, grey, side)
         found = Candidates(*map(torch.cat, zip(found, at_this_size, strict=True)))
@@ -281,8 +280,8 @@ def read_digits(picture, network: PageNetwork | None = None) -> list[list[Readin
 
     Args:
         picture: a path, the bytes of a file, an open file, a PIL image, or an array as
-            ``load_grey`` takes it. A digit has to be 15 pixels tall or more, when the longer side
-            of the picture has 2,000.
+            ``load_grey`` takes it. It is looked at with 2,000 pixels on its longer side, if it has
+            more, and there a digit has to be 15 pixels tall or more: 2 mm of a page of A4.
         network: another one than that which ships, in ``eval`` mode.
 
     Returns:

@@ -1,6 +1,7 @@
 """The page's JavaScript in plain Node, without a browser: it computes what Python computes."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -85,3 +86,20 @@ def test_ink_becomes_the_image_that_python_makes_of_it(run):
     """
     made = run(script, inks, digit="digitsIn, asInMnist")
     assert len(expected) > 45 and (torch.tensor(made) - expected).abs().max() <= 1e-5
+
+
+# Syntax and methods that browsers have since 2021 or later, some of them since 2025.
+NEW = re.compile(
+    r"""\?\?=|\|\|=|&&=|static\s*\{|^(const\s.*=\s*)?await\b
+    |\.(at|findLast|findLastIndex|replaceAll|replaceChildren|toReversed|toSorted|toSpliced|with)\(
+    |\b(hasOwn|groupBy|structuredClone|Promise\.any|WeakRef)\b""",
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+def test_a_browser_of_2020_understands_it():
+    for new in ("a ??= 1", "const a = await b;", "list.at(-1)", "element.replaceChildren()"):
+        assert NEW.search(new)
+    for path in [*(ROOT / "handwriting").glob("*.js"), ROOT / "tools" / "reader.html"]:
+        code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not NEW.search(code), path

@@ -91,6 +91,37 @@ def test_so_does_the_index_of_the_executed_notebooks(open_page, tmp_path):
     page.wait_for("The network reads: 7")
 
 
+NOISE = """CanvasRenderingContext2D.prototype.getImageData = (x, y, width, height) =>
+  new ImageData(crypto.getRandomValues(new Uint8ClampedArray(4 * width * height)), width, height);
+"""
+
+
+def test_a_browser_that_gives_noise_for_a_canvas_reads_too(open_page, browser):
+    """As Tor's does, and Firefox if told to resist fingerprinting."""
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NOISE})
+    try:
+        page = open_page()
+        page.wait_for("Draw a digit.")
+        page.pad.draw(SEVEN)
+        page.wait_for("The network reads: 7")
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_a_page_that_was_saved_has_one_pad_too(open_page, browser, tmp_path):
+    page = open_page()
+    page.pad.draw(SEVEN)
+    page.wait_for("7")
+    saved = tmp_path / "saved.html"
+    saved.write_text(browser.execute_script("return document.documentElement.outerHTML"))
+    page = open_page(saved)
+    (button,) = browser.find_elements(By.TAG_NAME, "button")
+    page.pad.draw(SEVEN)
+    page.wait_for("The network reads: 7")
+    button.click()
+    page.wait_for("Draw a digit.")
+
+
 def test_it_needs_no_list_of_moves_since_the_last_frame(open_page, browser):
     """Without https, as where a teacher serves the page, and in older Safaris there is none."""
     page = open_page()
@@ -133,6 +164,17 @@ def test_strokes_that_are_near_are_one_digit_and_a_speck_is_none(open_page):
     for stroke in EIGHT_AND_DUST:
         page.pad.draw(stroke)
     page.wait_for("The network reads: 8")
+
+
+def test_what_is_left_out_and_a_pad_that_is_full_are_spoken_of(open_page):
+    page = open_page()
+    page.pad.draw([(180, 40), (180, 240)])
+    page.pad.draw([(50, 140), (110, 140)])  # a minus
+    page.wait_for("The network reads: 1. What is too low or too wide for a digit is left out.")
+    for y in range(0, 280, 14):
+        page.pad.draw([(1, y), (279, y)])
+    page.wait_for("Hardly any paper is left: clear the pad.")
+    assert page.bars() == [0] * 10
 
 
 def test_a_key_clears_it(open_page, browser):
