@@ -398,7 +398,7 @@ def plot_digits(images: Tensor, titles: Sequence, columns: int = 8) -> list[plt.
     # In inches: one for each image, and a quarter for its title.
     figure = plt.figure(figsize=(columns, 1.25 * rows), layout="constrained")
     for place, (image, title) in enumerate(
-        zip(images.detach().cpu(), titles, strict=True), start=1
+        zip(images.detach().cpu().float(), titles, strict=True), start=1
     ):
         ax = figure.add_subplot(rows, columns, place, xticks=[], yticks=[])
         ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)

@@ -89,3 +89,16 @@ def test_training_and_evaluation_compute_no_float64(loaders):
         _, predicted, true = evaluate(model, [(images, labels)], nn.NLLLoss())
         correct, total = accuracy_by_digit(predicted, true)
         assert (correct / total).shape == (10,)
+
+
+def test_channels_last_is_for_the_cpu_only():
+    """On Apple's GPUs it has had wrong gradients, without a word."""
+    for name in ("08_share_the_weights.ipynb", "09_find_the_digits.ipynb"):
+        assert set(re.findall(r"memory_format=([\w.]+)", SOURCES[name])) == {"layout"}
+        (line,) = re.findall("layout = .*", SOURCES[name])
+        for kind, layout in (("cpu", torch.channels_last), ("mps", torch.contiguous_format)):
+            scope = {"torch": torch, "device": torch.device(kind)}
+            exec(line, scope)
+            assert scope["layout"] is layout
+    others = [name for name in SOURCES if "memory_format=torch" in SOURCES[name]]
+    assert others == ["page.py"]  # which reads, and on the CPU

@@ -17,8 +17,8 @@ def test_plot_digits_pairs_each_image_with_its_title(loaders):
     plt.close("all")
 
 
-def test_images_that_record_gradients_are_shown():
+def test_images_that_record_gradients_or_have_few_bits_are_shown():
     """Such as those of an attack, or of a network that draws."""
     images = torch.rand(2, 1, 28, 28, requires_grad=True)
-    assert len(plot_digits(images, "ab")) == 2
+    assert len(plot_digits(images, "ab")) == len(plot_digits(images.bfloat16(), "ab")) == 2
     plt.close("all")
