@@ -51,6 +51,41 @@ MIN_SIDE = 8  # pixels; in fewer no digit can be told from another
 LUMINANCE = np.float32([0.2125, 0.7154, 0.0721])  # of red, green, blue; as in skimage's rgb2gray
 
 
+def prepare_box(grey: np.ndarray, box: tuple[float, float, float, float]) -> Tensor:
+    """Make the digit in a box an image as in MNIST: what ``prepare`` does where others are near.
+
+    All its parts are one digit, as somebody put a box around them. But there has to be paper around
+    it, so the box is cut out with a rim of 15 %. What has its centre in the rim is a neighbour's.
+
+    Args:
+        grey: of shape (H, W).
+        box: top, left, bottom and right, in pixels.
+
+    Returns:
+        A float32 tensor of shape (1, 28, 28).
+
+    Raises:
+        ValueError: there is no digit.
+    """
+    top, left, bottom, right = box
+    rim = 0.15 * max(bottom - top, right - left)
+    first_row, first_column = max(0, round(top - rim)), max(0, round(left - rim))
+    cut_out = grey[first_row : round(bottom + rim), first_column : round(right + rim)]
+    factor = DIGIT_SIDE / max(cut_out.shape)
+    ink = find_ink(rescale(cut_out, factor))
+    digit = np.zeros(ink.shape, dtype=np.uint8)
+    for part in find_parts(ink):
+        row, column = part.centroid
+        is_inside_down = top <= first_row + row / factor <= bottom
+        is_inside_sideways = left <= first_column + column / factor <= right
+        if is_inside_down and is_inside_sideways:
+            digit[part.slice] |= part.image
+    if not digit.any():
+        raise ValueError("no digit found: all ink lies at the edge of its box")
+    (whole,) = measure.regionprops(digit)  # as one region, whose image has no paper around it
+    return as_in_mnist(whole.image)
+
+
 def load_grey(picture, side: int) -> np.ndarray:
     """Return a picture's grey values, float32 of shape (H, W), the longer side at most ``side``.
 

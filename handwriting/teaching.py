@@ -14,15 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from checkpoints import CHECKPOINT_DIR, load_checkpoint, save_checkpoint
 from handwriting.data import PenDigit
-from handwriting.digit import (
-    DIGIT_SIDE,
-    as_in_mnist,
-    find_ink,
-    find_parts,
-    load_picture,
-    prepare,
-    rescale,
-)
+from handwriting.digit import load_picture, prepare, prepare_box
 from handwriting.examples import Examples, check_examples
 from handwriting.pad import SIDE, Point, TeachingPad, draw_strokes
 from handwriting.page import PICTURE_SIDE, rows_of
@@ -170,26 +162,6 @@ def examples_from_photo(photo, text: str) -> tuple[Tensor, Tensor]:
                 raise ValueError(f"{place}: {error}") from error
     labels = torch.tensor([int(digit) for line in lines for digit in line])
     return torch.stack(images), labels
-
-
-def prepare_box(grey: np.ndarray, box: tuple[float, float, float, float]) -> Tensor:
-    """Prepare the digit in the middle of a box of a picture, with a rim of 15 % around it.
-
-    Into the rim a neighbour's ink may reach.
-    """
-    top, left, bottom, right = box
-    rim = 0.15 * max(bottom - top, right - left)
-    rows = slice(max(0, round(top - rim)), round(bottom + rim))
-    columns = slice(max(0, round(left - rim)), round(right + rim))
-    cut_out = grey[rows, columns]
-    ink = find_ink(rescale(cut_out, DIGIT_SIDE / max(cut_out.shape)))
-    middle = np.array(ink.shape) / 2
-
-    def distance(part) -> float:
-        top, left, bottom, right = part.bbox
-        return float(np.hypot(*(np.array([top + bottom, left + right]) / 2 - middle)))
-
-    return as_in_mnist(min(find_parts(ink), key=distance).image)
 
 
 # Digits of a tablet, as examples ------------------------------------------------------------------

@@ -14,7 +14,7 @@ from PIL import Image
 from checkpoints import AUGMENTED_PATH, load_checkpoint
 from handwriting.composed import photograph, write_line
 from handwriting.data import load_semeion
-from handwriting.digit import LUMINANCE, cut_digits, load_grey, prepare
+from handwriting.digit import LUMINANCE, cut_digits, load_grey, prepare, prepare_box
 from handwriting.page import read_digits
 from mnist_helpers import Network, read_mnist
 
@@ -287,6 +287,33 @@ def test_the_parts_of_a_broken_digit_stay_together():
     broken = page(0)
     broken[95:100] = 255  # a cut through the whole digit
     assert prepare(broken).shape == (1, 28, 28)
+
+
+# Boxes --------------------------------------------------------------------------------------------
+
+
+def test_a_box_is_prepared_with_a_rim_of_paper_around_it():
+    """A 1 fills its box. Without paper around it there would be no ink that stands out."""
+    paper = np.full((120, 100), 230, np.float32)
+    paper[30:90, 40:52] = 20
+    image = prepare_box(paper, (30, 40, 90, 52))
+    rows, columns = (image[0] > 0.5).nonzero().unbind(dim=1)
+    assert (rows.min(), rows.max()) == (4, 23) and columns.max() - columns.min() == 3
+
+
+def test_of_a_box_all_parts_are_kept_and_no_neighbours_ink():
+    paper = np.full((120, 140), 230, np.float32)
+    box = (30, 40, 90, 72)
+    paper[30:90, 40:48] = 20  # two parts of one digit, with a gap as between two
+    paper[30:90, 64:72] = 20
+    alone = prepare_box(paper, box)
+    columns = (alone[0] > 0.5).any(dim=0)
+    assert columns.sum() == 6 and columns.nonzero().max() - columns.nonzero().min() == 10
+    paper[25:95, 78:86] = 20  # the next digit begins within the rim of nine pixels
+    assert torch.equal(prepare_box(paper, box), alone)
+    paper[40:80, 94:100] = 20
+    with pytest.raises(ValueError, match="all ink lies at the edge"):
+        prepare_box(paper, (30, 100, 90, 120))
 
 
 # Pictures of no use -------------------------------------------------------------------------------

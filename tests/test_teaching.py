@@ -306,27 +306,10 @@ def test_a_text_that_does_not_fit_the_photo_is_refused(photo, text, fault):
         teaching.examples_from_photo(photo, text)
 
 
-def test_a_box_is_prepared_with_a_rim_of_paper_around_it():
-    """A 1 fills its box. Without paper around it there would be no ink that stands out."""
-    page = np.full((120, 100), 230, np.float32)
-    page[30:90, 40:52] = 20
-    image = teaching.prepare_box(page, (30, 40, 90, 52))
-    rows, columns = (image[0] > 0.5).nonzero().unbind(dim=1)
-    assert (rows.min(), rows.max()) == (4, 23) and columns.max() - columns.min() == 3
-
-
-def test_a_neighbours_ink_in_the_rim_is_left_out():
-    page = np.full((120, 100), 230, np.float32)
-    page[30:90, 44:56] = 20
-    alone = teaching.prepare_box(page, (30, 44, 90, 56))
-    page[25:95, 62:70] = 20  # the next digit begins within the rim of nine pixels
-    assert torch.equal(teaching.prepare_box(page, (30, 44, 90, 56)), alone)
-
-
 def test_a_digit_of_the_photo_that_cannot_be_prepared_is_named(photo, monkeypatch):
-    def refuse(picture):
+    def refuse(grey, box):
         raise ValueError("it is no digit")
 
-    monkeypatch.setattr(teaching, "find_ink", refuse)
+    monkeypatch.setattr(teaching, "prepare_box", refuse)
     with pytest.raises(ValueError, match="row 1 of the photo, at what was read as 0: it is no dig"):
         teaching.examples_from_photo(photo, "01234\n56789")
