@@ -102,3 +102,33 @@ def test_channels_last_is_for_the_cpu_only():
             assert scope["layout"] is layout
     others = [name for name in SOURCES if "memory_format=torch" in SOURCES[name]]
     assert others == ["page.py"]  # which reads, and on the CPU
+
+
+# Little memory ------------------------------------------------------------------------------------
+
+
+class NoneAsLarge(TorchDispatchMode):
+    """Fails where any operation gives a tensor of so many numbers."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            assert not isinstance(value, torch.Tensor) or value.numel() < self.limit, operation
+        return result
+
+
+def test_the_nearest_images_are_found_without_all_distances_at_once():
+    (source,) = re.findall(
+        r"def find_nearest\(.*?\n\n\n", SOURCES["01_explore_the_data.ipynb"], re.S
+    )
+    scope = {"torch": torch}
+    exec(source, scope)
+    images, others = torch.rand(250, 1, 2, 2), torch.rand(1000, 1, 2, 2)
+    with NoneAsLarge(250 * 1000):
+        distances, places = scope["find_nearest"](images, others)
+    expected = torch.cdist(images.flatten(1), others.flatten(1)).min(dim=1)
+    assert torch.allclose(distances, expected.values) and torch.equal(places, expected.indices)

@@ -1,6 +1,10 @@
 """README and model card: what they say of the weights that ship is what these weights do."""
 
+import os
 import re
+import shutil
+import subprocess
+import zipfile
 
 import nbformat
 import pytest
@@ -194,3 +198,15 @@ def test_the_readmes_two_examples_run_as_they_stand(tmp_path, monkeypatch, capsy
     read, predicted, shape = capsys.readouterr().out.splitlines()
     assert load_mnist(train=False).targets[0] == 7
     assert read == "7" and predicted == "7" and shape == "torch.Size([1, 10])"
+
+
+@pytest.mark.skipif(shutil.which("unzip") is None, reason="there is no unzip")
+def test_of_two_zip_files_a_hosted_notebook_takes_the_newer_one(tmp_path):
+    for hour, name in enumerate(("mnist-main.zip", "mnist-main (1).zip")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("mnist-main/which", name)
+        os.utime(tmp_path / name, (3600 * hour, 3600 * hour))
+    (command,) = re.findall("^!(test -d mnist .*)", README, re.MULTILINE)
+    for _ in range(2):  # the cell may be run again
+        subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "mnist" / "which").read_text() == "mnist-main (1).zip"
