@@ -27,7 +27,12 @@ SCRIPT = str(ROOT / "notebooks" / "train_distributed.py")
 
 @cache
 def server():
-    """Start the process that all others are forked from, and wait for its imports."""
+    """Start the process that all others are forked from, and wait for its imports.
+
+    Under Windows nothing can be forked: there each process imports what it needs.
+    """
+    if os.name == "nt":
+        return get_context("spawn")
     context = get_context("forkserver")
     # torchvision reads the data, and loads most of what PyTorch's optimizers need.
     context.set_forkserver_preload(["processes", "torchvision.datasets"])
