@@ -1,15 +1,20 @@
 # make run · test · test-all · lab · pad · lint · browser-test · bench · model · readme · lock
 # The first target that you call sets up .venv. Settings of this set-up, such as make run PYTHON=python3.12:
 #   PYTHON         the Python to set it up with, 3.11 or later
-#   TORCH_BACKEND  which builds of PyTorch: cpu leaves out the GPU libraries (`uv pip install --help`)
+#   TORCH_BACKEND  which builds of PyTorch: cpu leaves out the GPU libraries (`uv pip install --help`).
+#                  .venv/ready notes it, for a set-up that is made anew
 
 PYTHON    ?= python3
+ifndef TORCH_BACKEND
+TORCH_BACKEND := $(shell cat .venv/ready 2>/dev/null)
+endif
 BIN       := .venv/bin
 # uv does what pip does in a fraction of the time. The lock is a constraint and no list of its own: what
 # a build of PyTorch doesn't need stays out.
 INSTALL   := $(BIN)/uv pip install --python $(BIN)/python --constraint requirements.lock \
              $(TORCH_BACKEND:%=--torch-backend=%)
-NOTEBOOKS := $(shell "$(PYTHON)" tools/suite.py)
+NOTEBOOKS := $(shell "$(PYTHON)" -E tools/suite.py)
+$(if $(NOTEBOOKS),,$(error No notebooks were found by $(PYTHON) tools/suite.py))
 # One nbconvert executes all, each in a kernel of its own: it takes five seconds to start. INFO names
 # each notebook.
 EXECUTE   := $(BIN)/jupyter nbconvert --execute --to notebook --log-level INFO \
@@ -22,8 +27,10 @@ COALESCE  := $(BIN)/jupyter nbconvert --log-level ERROR --CoalesceStreamsPreproc
 # set-up. All else, such as proxies and mirrors, stays.
 unexport MPLBACKEND MATPLOTLIBRC PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONOPTIMIZE PYTHONPATH \
          PYTHONSAFEPATH PYTHONSTARTUP PYTHONWARNINGS
+ifeq ($(shell test -e .venv && test ! -w .venv && echo read-only),)
 export IPYTHONDIR := $(CURDIR)/.venv/ipython
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
+endif
 
 # On a busy machine, threads that wait for each other soon free their cores.
 run lab model readme: export GOMP_SPINCOUNT ?= 10000
@@ -48,7 +55,7 @@ endif
 
 # What a Chromium may be called. Where BROWSER=required is set, as by the hosted workflow, there has to be
 # one; anywhere else the tests do without.
-CHROMIUM := $(firstword $(foreach name,chromium google-chrome chromium-browser,$(shell command -v $(name))) chromium)
+CHROMIUM := $(firstword $(foreach name,chromium google-chrome chromium-browser,$(shell command -v $(name) 2>/dev/null)) chromium)
 
 # Lint, then the unit tests and every cell of every notebook against its stored output, two files at
 # a time. The notebooks come first, since they take longest. test-all adds the slow tests.
@@ -126,17 +133,19 @@ lock: .venv/bin/uv
 	@echo '`make run TORCH_BACKEND=cpu` does without them.'
 	$(INSTALL) --compile-bytecode --requirement requirements.txt --requirement requirements-test.txt
 	@$(BIN)/python -c 'import matplotlib.font_manager'
-	@touch $@
+	@echo $(TORCH_BACKEND) > $@
 
 .venv/bin/uv:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "These notebooks need Python 3.11 or later: call make with PYTHON=python3.12, say.")'
+	$(if $(STALE),@echo 'This folder was moved, or Python is another one now: .venv is set up anew.')
 	$(if $(STALE),rm -rf .venv)
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install uv
 
 # A set-up names its folder and its Python in many places, so it is made anew if the clone was moved, or
 # if that Python is gone or is a newer one now, which doesn't find what was installed for the old one.
-STALE := $(shell test ! -e .venv/ready || { grep -qsF " $$(pwd -P)/.venv" .venv/pyvenv.cfg && \
+MADE_AT = sed -n 's/^command = .* -m venv //p' .venv/pyvenv.cfg
+STALE := $(shell test ! -e .venv/ready || { test "$$($(MADE_AT))" -ef .venv && \
              .venv/bin/python -I -c 'import pip' 2>/dev/null; } || echo yes)
 ifdef STALE
 .venv/ready .venv/bin/uv: FORCE

@@ -149,7 +149,9 @@ def train_epoch(
         loss_sum += loss.detach() * len(images)
         num_images += len(images)
     if num_images == 0:
-        raise ValueError("there are no images to train with: a loader gives none a second time?")
+        raise ValueError(
+            "there are no images to train with: a generator gives its batches only once"
+        )
     return loss_sum.item() / num_images
 
 

@@ -41,7 +41,7 @@ export function prepare(strokes) {
   const { digits, others } = digitsIn(ink);
   if (digits.length === 0) return { problem: "Draw a digit." };
   if (digits.length > 1) return { problem: `These are ${digits.length} digits: draw one.` };
-  const note = others.length > 0 ? "What is too low or too wide for a digit is left out." : "";
+  const note = others.length > 0 ? "What is too small or too wide for a digit is left out." : "";
   return { image: asInMnist(digits[0]), note };
 }
 
@@ -83,7 +83,7 @@ function distanceToLine([x, y], [startX, startY], [endX, endY]) {
 }
 
 /**
- * Return the digits, each a list of its pixels [row, column], and others, which are too low or too wide.
+ * Return the digits, each a list of its pixels [row, column], and others, which are too small or too wide.
  *
  * Near parts are one, and specks are none.
  */

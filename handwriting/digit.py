@@ -54,8 +54,9 @@ LUMINANCE = np.float32([0.2125, 0.7154, 0.0721])  # of red, green, blue; as in s
 def prepare_box(grey: np.ndarray, box: tuple[float, float, float, float]) -> Tensor:
     """Make the digit in a box an image as in MNIST: what ``prepare`` does where others are near.
 
-    All its parts are one digit, as somebody put a box around them. But there has to be paper around
-    it, so the box is cut out with a rim of 15 %. What has its centre in the rim is a neighbour's.
+    All parts in the box are one digit, however far from each other; what is too small for a digit
+    is left out, as ``prepare`` does. There has to be paper around a digit, so the box is cut out
+    with a rim of 15 %. A stroke with its centre in the rim is a neighbour's.
 
     Args:
         grey: of shape (H, W).
@@ -73,15 +74,15 @@ def prepare_box(grey: np.ndarray, box: tuple[float, float, float, float]) -> Ten
     cut_out = grey[first_row : round(bottom + rim), first_column : round(right + rim)]
     factor = DIGIT_SIDE / max(cut_out.shape)
     ink = find_ink(rescale(cut_out, factor))
-    digit = np.zeros(ink.shape, dtype=np.uint8)
-    for part in find_parts(ink):
-        row, column = part.centroid
+    for stroke in measure.regionprops(measure.label(ink)):
+        row, column = stroke.centroid
         is_inside_down = top <= first_row + row / factor <= bottom
         is_inside_sideways = left <= first_column + column / factor <= right
-        if is_inside_down and is_inside_sideways:
-            digit[part.slice] |= part.image
-    if not digit.any():
-        raise ValueError("no digit found: all ink lies at the edge of its box")
+        if not (is_inside_down and is_inside_sideways):
+            ink[stroke.slice][stroke.image] = False
+    digit = np.zeros(ink.shape, dtype=np.uint8)
+    for part in find_parts(ink):
+        digit[part.slice] |= part.image
     (whole,) = measure.regionprops(digit)  # as one region, whose image has no paper around it
     return as_in_mnist(whole.image)
 

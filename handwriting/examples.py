@@ -1,11 +1,13 @@
 """Labelled images that a person gave: what they must be, and the file that keeps them."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from checkpoints import verified_archive, write_whole
@@ -86,9 +88,19 @@ class Examples:
                     self._write(images, labels)
                     return
 
-    def _locked(self) -> FileLock:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)  # where the lock lies too
-        return self.lock
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise
+        except OSError:  # some network drives lock nothing: then it goes without
+            pass
+        try:
+            yield
+        finally:
+            self.lock.release()
 
     def _write(self, images: list[Tensor], labels: list[int]) -> None:
         content = io.BytesIO()

@@ -1,14 +1,15 @@
 """Run several commands at the same time, as notebook 11 does, and leave none behind."""
 
 import os
-import signal
 import time
+import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from tempfile import TemporaryFile
 
 import psutil
 
-GROUP = 0 if hasattr(os, "killpg") else None  # 0 makes a new one; Windows has none
+MARK = "RUN_TOGETHER"  # an environment variable
 
 
 def run_together(*commands: list[str], seconds: float = 200) -> str:
@@ -19,27 +20,23 @@ def run_together(*commands: list[str], seconds: float = 200) -> str:
             they wrote to the standard error.
     """
     end = time.monotonic() + seconds
+    mark = uuid.uuid4().hex
+    environment = os.environ | {MARK: mark}  # which all inherit that they start, too
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
-        started, theirs = [], set()  # processes, and what these have started
-        groups = set()
+        started = []
         try:
             for command in commands:
-                # In a group of its own, in which all stay that it starts, and that those start,
-                # unless they make groups of theirs.
-                process = psutil.Popen(command, stdout=output, stderr=errors, process_group=GROUP)
+                process = psutil.Popen(command, stdout=output, stderr=errors, env=environment)
                 started.append(process)
             while is_running(started) and time.monotonic() < end:
-                theirs.update(*map(children_of, started))
-                groups.update(*map(group_of, [*started, *theirs]))
                 time.sleep(0.1)
         finally:  # even if you press stop
             codes = [process.poll() for process in started]  # None: it is still running
-            for process in [*theirs, *started]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-            for group in groups:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(group, signal.SIGKILL)
+            while left := list(marked(mark)):
+                for process in left:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+                time.sleep(0.05)
             for process in started:
                 process.wait()
         if any(code != 0 for code in codes):
@@ -55,17 +52,10 @@ def is_running(started: list[psutil.Popen]) -> bool:
     return None in codes and not any(codes)
 
 
-def children_of(process: psutil.Popen) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:  # it has ended
-        return []
-
-
-def group_of(process: psutil.Process) -> set[int]:
-    """Return the number of its group, which its children join; none under Windows."""
-    if GROUP is None:
-        return set()
-    with suppress(ProcessLookupError):
-        return {os.getpgid(process.pid)}
-    return set()  # it has ended
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """Yield all processes with this mark: what was started, and what these have started."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or is another person's
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            if not is_dead and process.environ().get(MARK) == mark:
+                yield process

@@ -33,7 +33,8 @@ MAX_WAIT = 7 * 24 * 3600  # seconds; PyTorch fails on very long waits
 
 def main():
     args = parse_arguments()
-    check_folder(args.folder)
+    if from_torchrun("RANK") == 0:  # the one that saves
+        check_folder(args.folder)
     device = choose_device()
     join(args, device)
     try:
@@ -144,12 +145,13 @@ def from_torchrun(name: str) -> int:
 def choose_device() -> torch.device:
     """Give each process on this machine a GPU of its own, or none if there is no GPU.
 
-    The environment variable ``MNIST_DEVICE`` decides if it names another device, such as ``cpu``.
+    The environment variable ``MNIST_DEVICE`` may say ``cpu`` where there is one.
     """
-    if os.environ.get("MNIST_DEVICE", "cuda") != "cuda":
-        return mnist.pick_device()
+    chosen = os.environ.get("MNIST_DEVICE") or "cuda"
+    if chosen not in ("cpu", "cuda"):
+        sys.exit(f"MNIST_DEVICE={chosen}: this script computes on cpu, or on cuda, a GPU for each")
     num_gpus = torch.cuda.device_count()
-    if num_gpus == 0:
+    if chosen == "cpu" or num_gpus == 0:
         return torch.device("cpu")
     if from_torchrun("LOCAL_WORLD_SIZE") > num_gpus:
         advice = "start fewer, or set CUDA_VISIBLE_DEVICES= to compute on CPUs"

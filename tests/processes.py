@@ -140,10 +140,16 @@ def train_until_averages_are_tiny(code: str) -> None:
 # Training together --------------------------------------------------------------------------------
 
 
-def run_script(environment: dict, arguments: list[str]) -> None:
+def run_script(environment: dict, arguments: list[str], said: Path | None = None) -> None:
+    """Run it in this process; what it says when it exits may go to a file."""
     os.environ |= environment
     sys.argv = [SCRIPT, *arguments]
-    runpy.run_path(SCRIPT, run_name="__main__")
+    try:
+        runpy.run_path(SCRIPT, run_name="__main__")
+    except SystemExit as exit:
+        if said is not None:
+            said.write_text(str(exit.code))
+        raise
 
 
 def torchrun(output: Path, arguments: list[str]) -> None:

@@ -127,6 +127,7 @@ def test_the_nearest_images_are_found_without_all_distances_at_once():
     )
     scope = {"torch": torch}
     exec(source, scope)
+    torch.manual_seed(0)
     images, others = torch.rand(250, 1, 2, 2), torch.rand(1000, 1, 2, 2)
     with NoneAsLarge(250 * 1000):
         distances, places = scope["find_nearest"](images, others)

@@ -302,17 +302,18 @@ def test_a_box_is_prepared_with_a_rim_of_paper_around_it():
 
 
 def test_of_a_box_all_parts_are_kept_and_no_neighbours_ink():
-    paper = np.full((120, 140), 230, np.float32)
+    paper = np.full((140, 140), 230, np.float32)
     box = (30, 40, 90, 72)
     paper[30:90, 40:48] = 20  # two parts of one digit, with a gap as between two
     paper[30:90, 64:72] = 20
     alone = prepare_box(paper, box)
     columns = (alone[0] > 0.5).any(dim=0)
     assert columns.sum() == 6 and columns.nonzero().max() - columns.nonzero().min() == 10
-    paper[25:95, 78:86] = 20  # the next digit begins within the rim of nine pixels
+    paper[25:95, 76:84] = 20  # the next digit begins within the rim of nine pixels
+    paper[94:130, 50:60] = 20  # and so does the one below
     assert torch.equal(prepare_box(paper, box), alone)
     paper[40:80, 94:100] = 20
-    with pytest.raises(ValueError, match="all ink lies at the edge"):
+    with pytest.raises(ValueError, match="no digit found"):
         prepare_box(paper, (30, 100, 90, 120))
 
 

@@ -97,7 +97,7 @@ NEW = re.compile(
 )
 
 
-def test_a_browser_of_2020_understands_it():
+def test_a_browser_of_2020_understands_the_script():
     for new in ("a ??= 1", "const a = await b;", "list.at(-1)", "element.replaceChildren()"):
         assert NEW.search(new)
     for path in [*(ROOT / "handwriting").glob("*.js"), ROOT / "tools" / "reader.html"]:

@@ -170,7 +170,7 @@ def test_what_is_left_out_and_a_pad_that_is_full_are_spoken_of(open_page):
     page = open_page()
     page.pad.draw([(180, 40), (180, 240)])
     page.pad.draw([(50, 140), (110, 140)])  # a minus
-    page.wait_for("The network reads: 1. What is too low or too wide for a digit is left out.")
+    page.wait_for("The network reads: 1. What is too small or too wide for a digit is left out.")
     for y in range(0, 280, 14):
         page.pad.draw([(1, y), (279, y)])
     page.wait_for("Hardly any paper is left: clear the pad.")
