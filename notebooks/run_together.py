@@ -32,11 +32,13 @@ def run_together(*commands: list[str], seconds: float = 200) -> str:
                 time.sleep(0.1)
         finally:  # even if you press stop
             codes = [process.poll() for process in started]  # None: it is still running
-            while left := list(marked(mark)):
+            left = [*started, *marked(mark)]
+            while left:
                 for process in left:
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
                 time.sleep(0.05)
+                left = list(marked(mark))
             for process in started:
                 process.wait()
         if any(code != 0 for code in codes):
