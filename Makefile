@@ -137,8 +137,7 @@ lock: .venv/bin/uv
 
 .venv/bin/uv:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "These notebooks need Python 3.11 or later: call make with PYTHON=python3.12, say.")'
-	$(if $(STALE),@echo 'This folder was moved, or Python is another one now: .venv is set up anew.')
-	$(if $(STALE),rm -rf .venv)
+	@$(if $(STALE),echo 'The folder was moved or Python is another one now: .venv is set up anew'; rm -rf .venv)
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install uv
 

@@ -222,6 +222,14 @@ def test_what_is_set_up_stays(planned_set_up):
     assert "uv pip install" in plan() and "rm -rf" not in plan()
 
 
+def test_what_is_not_set_up_yet_is_set_up(planned_set_up):
+    clone, plan = planned_set_up
+    shutil.rmtree(clone / ".venv")
+    planned = plan()
+    assert planned.index("-m venv") < planned.index("uv pip install") and "rm -rf" not in planned
+    subprocess.run(["bash", "-n"], input=planned, text=True, check=True)
+
+
 def test_a_set_up_is_made_anew_where_the_clone_was_moved(planned_set_up):
     clone, plan = planned_set_up
     moved = clone.rename(clone.with_name("moved"))
