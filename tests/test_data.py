@@ -113,7 +113,7 @@ def test_notebook_01_splits_by_hand_as_the_helper_does(loaders):
     mnist = load_mnist(train=True)
     scope = {"torch": torch, "TensorDataset": TensorDataset, "DataLoader": DataLoader}
     scope |= {"train_set": mnist}
-    exec(source_of("01", "all_images ="), scope)
+    exec(source_of("01", "all_images = train_set"), scope)
     exec(source_of("01", "randperm"), scope)
     for part, loader in zip(("train_part", "val_part"), loaders, strict=False):
         for by_hand, tensor in zip(scope[part].tensors, loader.dataset.tensors, strict=True):

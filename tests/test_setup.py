@@ -204,7 +204,8 @@ def planned_set_up(clone):
     (clone / ".venv" / "ready").write_text("cpu\n")
 
     def plan(folder=clone, **environment):
-        command = ["make", f"PYTHON={sys.executable}", "--dry-run", ".venv/ready"]
+        quietly = ["--dry-run", "--no-print-directory"]  # it may be called by make itself
+        command = ["make", f"PYTHON={sys.executable}", *quietly, ".venv/ready"]
         made = subprocess.run(
             command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
         )
