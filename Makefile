@@ -86,10 +86,11 @@ lab: .venv/ready
 pad: .venv/ready
 	$(BIN)/python tools/write_pad.py
 
-# The full run of one notebook, such as `make model NOTEBOOK=06`. It stores what it finds in results/,
-# and replaces the weights that ship, if the notebook makes some: they come from a folder of their own,
-# in which nothing is older. CONTRIBUTING says how long each takes, and what depends on it.
-MADE       := executed/model/checkpoints
+# The full run of one notebook, such as `make model NOTEBOOK=06`. It replaces what it finds in results/,
+# and the weights that ship, if the notebook makes some: both come from a folder of their own, in which
+# nothing is older. If it was stopped, it goes on there with what it had not found yet. CONTRIBUTING says
+# how long each takes, and what depends on it.
+MADE       := executed/model/$(NOTEBOOK)
 SHIPPED_03 := MNIST_model.pth
 SHIPPED_06 := weights/MNIST_model_augmented.pth
 SHIPPED_08 := weights/MNIST_model_convolutional.pth
@@ -101,9 +102,11 @@ model: export MNIST_CHECKPOINTS = $(CURDIR)/$(MADE)
 model: .venv/ready
 	@test -n "$(CHOSEN)" || \
 	    { echo "Which notebook? Give its number: make model NOTEBOOK=06"; exit 1; }
-	rm -rf executed/model
+	@test ! -d $(MADE) || echo "This goes on in $(MADE), where a full run was stopped. To begin anew, remove it."
 	$(EXECUTE) --output-dir executed/model $(CHOSEN)
+	cp $(MADE)/*.json results
 	$(if $(SHIPPED),cp $(MADE)/$(notdir $(SHIPPED)) $(SHIPPED))
+	rm -r $(MADE)
 
 # Times of a step, alone and with other processes: nothing else should run on the machine.
 bench:

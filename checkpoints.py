@@ -12,10 +12,12 @@ import platform
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from errno import EACCES
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -215,22 +217,68 @@ def verified_archive(content: bytes, may_be_compressed: bool = False) -> io.Byte
 # Results ------------------------------------------------------------------------------------------
 
 
-def stored_results(name: str) -> dict:
-    """Return what a full run has stored in ``results/``, under a name such as ``06``."""
-    return json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+class Results:
+    """What the full run of a notebook found, by name: data, which a plain run only recalls.
+
+    A full run keeps each entry as soon as it is found, in the folder of checkpoints. So if it was
+    stopped, it goes on where it was. `make model` puts the file into ``results/`` at the end.
+    """
+
+    def __init__(self, name: str, device: Device = "cpu"):
+        self.name = name
+        self.device = torch.device(device)
+        self.path = CHECKPOINT_DIR / f"{name}.json"
+        self.stored = read_entries(ROOT / "results" / f"{name}.json")
+        self.found = read_entries(self.path) if FULL else {}
+
+    def recall(self, entry: str, find: Callable | None = None, *args, **kwargs) -> Any:
+        """Return what is stored under a name. In a full run it is first found, by calling ``find``.
+
+        Args:
+            find: what returns it, called with all further arguments, if this full run hasn't found
+                it yet. Without it, what is in ``results/`` is returned in a full run, too.
+
+        Returns:
+            What JSON makes of it: a list of a tuple, and so on.
+
+        Raises:
+            KeyError: nothing is stored under this name.
+        """
+        if FULL and find is not None:
+            if entry not in self.found:
+                found = find(*args, **kwargs)
+                self.found[entry] = about_this_machine(self.device) | {"found": found}
+                write_whole(lines_of(self.found), self.path)
+                self.found = read_entries(self.path)
+            return self.found[entry]["found"]
+        if entry not in self.stored:
+            raise KeyError(f"results/{self.name}.json has no {entry!r}: see `make model`")
+        return self.stored[entry]["found"]
+
+    def about(self) -> str:
+        """Say when, and on what machines, the stored entries were found."""
+        text = "{date}, {processor}, {threads} threads, PyTorch {pytorch}"
+        return "; ".join(dict.fromkeys(text.format(**entry) for entry in self.stored.values()))
 
 
-def store_results(name: str, found: dict, device: Device = "cpu") -> None:
-    """Store what a full run found, with the day and the machine, in place of an earlier run's."""
-    run = {
+def read_entries(path: Path) -> dict[str, dict]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def lines_of(entries: dict[str, dict]) -> bytes:
+    """Return entries as JSON, a line for each."""
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def about_this_machine(device: torch.device) -> dict:
+    """Return the day, and what computes here."""
+    return {
         "date": date.today().isoformat(),
-        "processor": processor_name(torch.device(device)),
+        "processor": processor_name(device),
         "threads": torch.get_num_threads(),
         "pytorch": torch.__version__.split("+")[0],
     }
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (found | run).items()]
-    content = "{\n" + ",\n".join(lines) + "\n}\n"  # a line for each entry
-    write_whole(content.encode(), ROOT / "results" / f"{name}.json")
 
 
 def processor_name(device: torch.device) -> str:
@@ -246,8 +294,3 @@ def processor_name(device: torch.device) -> str:
     name = names[0] if names else platform.processor() or platform.machine()
     instructions = torch.backends.cpu.get_cpu_capability()
     return f"{name.replace('(R)', '')} with {instructions}"
-
-
-def about_run(results: dict) -> str:
-    """Say when, and on what machine, stored results were found."""
-    return "{date}, {processor}, {threads} threads, PyTorch {pytorch}".format(**results)

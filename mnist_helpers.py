@@ -37,11 +37,9 @@ from checkpoints import (  # noqa: F401
     MODEL_PATH,
     PAGES_PATH,
     ROOT,
-    about_run,
+    Results,
     load_checkpoint,
     save_checkpoint,
-    store_results,
-    stored_results,
 )
 
 # Told apart by colour-blind readers too (Okabe and Ito's palette).

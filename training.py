@@ -194,20 +194,11 @@ def fit(
     return model, history
 
 
-def by_peak(
-    peaks: Iterable[float],
-    recipe: Recipe,
-    seeds: Iterable[int],
-    train_set: TensorDataset,
-    val_loader: DataLoader,
-) -> dict[str, list[Epoch]]:
-    """Follow a recipe with each peak of the rate; return the best epoch with each seed."""
-    found = {}
-    for peak in peaks:
-        with_peak = replace(recipe, max_lr=peak)
-        histories = [fit(with_peak, seed, train_set, val_loader)[1] for seed in seeds]
-        found[str(peak)] = [best_epoch(history) for history in histories]
-    return found
+def best_epochs(
+    recipe: Recipe, seeds: Iterable[int], train_set: TensorDataset, val_loader: DataLoader
+) -> list[Epoch]:
+    """Follow a recipe with each seed; return the best epoch of each."""
+    return [best_epoch(fit(recipe, seed, train_set, val_loader)[1]) for seed in seeds]
 
 
 def mean_accuracy_and_loss(runs: Iterable[Iterable[float]]) -> tuple[float, float]:

@@ -81,6 +81,7 @@ def code_of(source, name):
         ("06", "training", "def train_epoch("),
         ("06", "training", "class Epoch("),
         ("06", "training", "def best_epoch("),
+        ("06", "training", "def best_epochs("),
         ("06", "training", "def fit("),
         ("07", "handwriting/teaching", "def teach("),
         ("05", "handwriting/digit", "def as_in_mnist("),

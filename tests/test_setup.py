@@ -135,12 +135,13 @@ def test_a_full_run_is_of_a_notebook_that_is_named(clone, number):
 )
 def test_a_full_run_replaces_its_own_weights_by_those_that_it_made(clone, number, path):
     planned = make(clone, "--dry-run", "model", f"NOTEBOOK={number}").stdout
-    assert planned.index("rm -rf executed/model") < planned.index("nbconvert")
+    assert planned.index("nbconvert") < planned.index("\ncp ") < planned.index("rm -r executed/")
     named = set(re.findall(r"notebooks/(\w+\.ipynb)", planned))
     assert len(named) == 1 and not any(name in planned for name in COPIES)
     copied = re.findall(r"^cp (.*)", planned, re.MULTILINE)
-    expected = [f"executed/model/checkpoints/{path.name} {path.relative_to(ROOT)}"] if path else []
-    assert copied == expected
+    made = f"executed/model/{number}"
+    expected = [f"{made}/{path.name} {path.relative_to(ROOT)}"] if path else []
+    assert copied == [f"{made}/*.json results", *expected]
 
 
 def test_no_setting_makes_the_weights_that_ship_those_of_a_learner(monkeypatch, tmp_path):

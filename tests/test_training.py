@@ -13,7 +13,7 @@ from training import (
     Epoch,
     Recipe,
     best_epoch,
-    by_peak,
+    best_epochs,
     fit,
     mean_accuracy_and_loss,
     seconds_of_an_epoch,
@@ -162,16 +162,15 @@ def test_contenders_take_turns():
     assert "".join(calls) == "abcabc" and times == {"a": [1, 4], "b": [2, 5], "c": [3, 6]}
 
 
-def test_each_peak_is_tried_with_each_seed_and_the_best_epoch_counts(monkeypatch):
+def test_a_recipe_is_followed_with_each_seed_and_the_best_epoch_counts(monkeypatch):
     def fake_fit(recipe, seed, train_set, val_loader):
         losses = [0.3, recipe.max_lr * seed, 0.4]
         return None, [Epoch(0.0, 0.0, loss, 1 - loss) for loss in losses]
 
     monkeypatch.setattr(training, "fit", fake_fit)
-    found = by_peak([0.01, 0.02], SMALL, [1, 5], None, None)
-    losses = {peak: [epoch.val_loss for epoch in epochs] for peak, epochs in found.items()}
-    assert losses == {"0.01": [0.01, 0.05], "0.02": [0.02, 0.1]}
-    assert mean_accuracy_and_loss(found["0.02"]) == pytest.approx((0.94, 0.06))
+    found = best_epochs(replace(SMALL, max_lr=0.02), [1, 5], None, None)
+    assert [epoch.val_loss for epoch in found] == [0.02, 0.1]
+    assert mean_accuracy_and_loss(found) == pytest.approx((0.94, 0.06))
 
 
 def test_an_epoch_is_timed_by_a_new_network_each_time(train_set, val_loader, monkeypatch):
