@@ -45,7 +45,7 @@ def page() -> str:
     """Return the whole page. Its photo is a JPEG, which takes a fifth of the PNG."""
     file = io.BytesIO()
     Image.open(ROOT / "pictures" / "page.png").convert("RGB").save(file, "JPEG", quality=80)
-    accuracies = json.loads(text_of("results", "08.json"))["test"]
+    accuracies = json.loads(text_of("results", "08.json"))["test"]["found"]
     return Template(text_of("tools", "pad.html"), keep_trailing_newline=True).render(
         reader=reader(),
         parameters=sum(tensor.numel() for tensor in WEIGHTS.values()),
