@@ -177,7 +177,7 @@ def open_however_large(file: io.BytesIO) -> Image.Image:
             return Image.open(file)
         except Image.DecompressionBombError:
             file.seek(0)
-            if not file.read(3) == b"\xff\xd8\xff":  # as every JPEG begins
+            if file.read(3) != b"\xff\xd8\xff":  # as every JPEG begins
                 raise
             file.seek(0)
             return JpegImageFile(file)

@@ -245,8 +245,9 @@ def is_sure(found: Candidates) -> Tensor:
 def typical_size(found: Candidates) -> float:
     """Return the size that most ink votes for: each sure candidate by the area of its box."""
     votes = found.sides.prod(dim=1)  # (M,)
-    if is_sure(found).any():
-        votes = votes * is_sure(found)
+    sure = is_sure(found)
+    if sure.any():
+        votes = votes * sure
     ratios = found.sizes[:, None] / found.sizes
     is_alike = (ratios < math.sqrt(2)) & (ratios > math.sqrt(1 / 2))  # (M, M)
     return found.sizes[(is_alike.float() @ votes).argmax()].item()

@@ -217,7 +217,9 @@ def test_processes_that_were_started_with_different_recipes_are_named(tmp_path):
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_the_environment_variable_of_the_notebooks_chooses_the_device_here_too(run, monkeypatch):
+@pytest.fixture
+def backends(monkeypatch):
+    """What is asked for to send the numbers; nothing is sent."""
     backends = []
 
     def refuse(backend=None, **options):
@@ -225,6 +227,12 @@ def test_the_environment_variable_of_the_notebooks_chooses_the_device_here_too(r
         raise RuntimeError("enough")
 
     monkeypatch.setattr(dist, "init_process_group", refuse)
+    return backends
+
+
+def test_the_environment_variable_of_the_notebooks_chooses_the_device_here_too(
+    run, backends, monkeypatch
+):
     monkeypatch.setenv("MNIST_DEVICE", "cpu")
     run({}, num_gpus=1)
     assert backends == ["gloo"]
@@ -342,15 +350,8 @@ def test_weights_that_are_no_use_to_go_on_with_are_not_saved(run, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_machine_whose_accelerator_is_not_used_sends_over_gloo(run, monkeypatch):
+def test_a_machine_whose_accelerator_is_not_used_sends_over_gloo(run, backends, monkeypatch):
     """As on a Mac, whose GPU would have PyTorch look for another way. Windows lacks NCCL."""
-    backends = []
-
-    def refuse(backend=None, **options):
-        backends.append(backend)
-        raise RuntimeError("enough")
-
-    monkeypatch.setattr(dist, "init_process_group", refuse)
     run({})
     run({"WORLD_SIZE": 2})
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
