@@ -257,7 +257,7 @@ class Results:
 
     def about(self) -> str:
         """Say when, and on what machines, the stored entries were found."""
-        text = "{date}, {processor}, {threads} threads, PyTorch {pytorch}"
+        text = "{date}, {processor}, threads: {threads}, PyTorch {pytorch}"
         return "; ".join(dict.fromkeys(text.format(**entry) for entry in self.stored.values()))
 
 

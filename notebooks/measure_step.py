@@ -21,9 +21,9 @@ from torch import nn
 # The kinds of work take turns in rounds. A busy moment then slows a few runs of every kind, which
 # the medians ignore, and not all runs of one.
 RUNS = 40  # of a kind of work in a round
-RUNS_OF_LARGE_BATCHES = 8  # they take longer, and differ less
+RUNS_OF_LARGE_BATCHES = 8  # of 512 images and more: they take longer, and differ less
 
-BATCH_SIZES = (64, 1024)  # of all processes together
+BATCH_SIZES = (64, 256, 512, 1024, 2048)  # of all processes together
 NUM_GRADIENTS = (1, 100_000, 300_000, 717_210)  # of which the last is all of the network's
 
 
@@ -36,6 +36,7 @@ def main(path: Path, num_rounds: int) -> None:
             dist.barrier()  # all begin together
             needs_both = name.startswith(("together", "all-reduce"))
             if needs_both or is_first():  # the other waits while one works alone
+                torch.set_num_threads(2 if name.startswith("two threads") else 1)
                 seconds[name].append(measure(work[name], runs_of(name)))
     if is_first():
         path.write_text(json.dumps(seconds), encoding="utf-8")
@@ -59,6 +60,8 @@ def kinds_of_work() -> dict:
         work[f"alone {batch_size}"] = partial(training_step, model, optimizer, batch_size)
     work["update 1"] = optimizer.step  # one update of all weights
     if dist.get_world_size() == 2:
+        for batch_size in BATCH_SIZES:
+            work[f"two threads {batch_size}"] = work[f"alone {batch_size}"]
         shared_model = nn.parallel.DistributedDataParallel(model)
         for batch_size in BATCH_SIZES:
             half = batch_size // 2
@@ -78,7 +81,8 @@ def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, num_images
 
 
 def runs_of(name: str) -> int:
-    return RUNS_OF_LARGE_BATCHES if name.endswith("1024") else RUNS
+    large = tuple(f" {size}" for size in BATCH_SIZES if size >= 512)
+    return RUNS_OF_LARGE_BATCHES if name.endswith(large) else RUNS
 
 
 def measure(run, num_runs: int) -> float:

@@ -200,19 +200,36 @@ def test_opens_with_its_title_and_links_and_closes_with_recap_exercises_and_link
     assert 2 <= closing.count("<summary>Solution</summary>") == closing.count("</details>") <= 4
 
 
+def results_in(prose):
+    """Counts up to ten and round hundredths are words of the prose rather than results."""
+    return {number for number in numbers_in(prose) if len(number) >= 3 or "." in number}
+
+
+def numbers_in(text):
+    return re.findall(r"\d[\d,.]*\d|\d", text)
+
+
+def printed_by(notebook):
+    printed = (text for cell in code_cells(notebook) for text in texts(cell))
+    return {number for text in printed for number in numbers_in(text)}
+
+
 def test_every_number_of_the_recap_was_printed_by_the_notebook(notebook):
     recap = closing_of(notebook).partition("## Exercises")[0]
-    printed = {
-        number
-        for cell in code_cells(notebook)
-        for text in texts(cell)
-        for number in re.findall(r"\d[\d,.]*\d|\d", text)
-    }
-    numbers = re.findall(r"\d[\d,.]*\d|\d", recap)
-    assert numbers
-    # Counts up to ten and round hundredths are words of the prose rather than results.
-    results = {number for number in numbers if len(number) >= 3 or "." in number}
-    assert results <= printed, results - printed
+    assert numbers_in(recap)
+    assert results_in(recap) <= printed_by(notebook), results_in(recap) - printed_by(notebook)
+
+
+def test_every_number_of_the_recipe_to_take_home_was_printed_by_the_notebook_it_names():
+    notebooks = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
+    (recipe,) = [c for n in notebooks.values() for c in n.cells if c.id == "take-home"]
+    rows = [line for line in recipe.source.splitlines() if re.match(r"\| \d+ \|", line)]
+    for row in rows:
+        named = re.findall(r"\[\d\d\]\((.+?)\)", row)
+        printed = set().union(*(printed_by(notebooks[name]) for name in named))
+        results = results_in(re.sub(r"\[\d\d\]\(.+?\)", "", row))
+        assert results and results <= printed, (row, results - printed)
+    assert len(rows) >= 10
 
 
 def test_solutions_are_python_and_use_what_the_notebook_has(notebook):
