@@ -65,7 +65,7 @@ def accuracies_in_model_card(name):
         if name not in columns:
             continue
         for row in rows:
-            if "| **all** |" in row:
+            if row.startswith("| **right** |"):
                 entry = row.split("|")[columns.index(name)]
                 found.add(re.search(r"\d+\.\d+%", entry)[0])
     return found
