@@ -188,7 +188,7 @@ def on_pad(strokes: list[np.ndarray]) -> list[list[Point]]:
     """Move strokes to the middle of the pad, and scale them to 200 of its pixels."""
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = 200 / (high - low).max()
+    scale = 200 / max(1, (high - low).max())  # a full stop is a single point
     middle = (low + high) / 2
     moved = [(stroke - middle) * scale + SIDE / 2 for stroke in strokes]
     return [[tuple(point) for point in stroke] for stroke in moved]

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -361,13 +362,64 @@ def test_there_are_7494_pen_digits_by_30_people():
     assert (first.label, first.writer) == (8, 12) and first.strokes[0][0].tolist() == [267, -333]
 
 
-@pytest.mark.parametrize("archive", ["SEMEION", "PEN_DIGITS"])
+def test_unipen_holds_what_its_readme_says():
+    written = data.load_unipen()
+    assert Counter(item.kind for item in written) == {
+        "digit": 12_555,
+        "letter": 14_546,
+        "symbol": 3_921,
+        "word": 3_060,
+    }
+    by_kind = {
+        kind: {item.writer for item in written if item.kind == kind}
+        for kind in ("digit", "letter", "symbol", "word")
+    }
+    assert [len(writers) for writers in by_kind.values()] == [148, 181, 142, 222]
+    assert len(set().union(*by_kind.values())) == 400
+    digits = [item for item in written if item.kind == "digit"]
+    assert {item.label for item in digits} == set(range(10))
+    assert {item.site for item in digits} == set("ABCDEFGH")
+    assert all(isinstance(item.label, str) for item in written if item.kind != "digit")
+    extents = [np.ptp(np.concatenate(item.strokes), axis=0).max() for item in digits]
+    assert max(extents) == np.median(extents) == 250 > min(extents) > 150  # thinned afterwards
+    starts = [item.strokes[0][0] for item in digits if item.label == 7]
+    assert np.mean(starts, axis=0).max() < 125  # of a 7: left and up, so y grows downwards
+
+
+def test_nobody_of_the_pen_digits_has_two_tasks_and_none_who_reports_chose_in_notebook_07():
+    teach, choose, report = data.PEN_WRITERS
+    writers = {digit.writer for digit in data.load_pen_digits()}
+    assert teach | choose | report == writers
+    assert len(teach) + len(choose) + len(report) == len(writers)
+    assert report == set(sorted(writers)[16:])  # 07's first 16 are for choices
+
+
+def test_of_five_writers_of_a_site_three_teach_one_chooses_and_one_reports():
+    written = data.load_unipen()
+    teach, choose, report = data.split_unipen(written)
+    sites = {}
+    for item in written:
+        sites.setdefault(item.site, set()).add(item.writer)
+    assert teach | choose | report == set().union(*sites.values())
+    assert not teach & choose and not teach & report and not choose & report
+    for writers in sites.values():
+        fifth = len(writers) / 5
+        assert fifth - 1 < len(writers & report) <= fifth
+        assert fifth - 1 < len(writers & choose) < fifth + 1
+    assert data.split_unipen(written[::-1]) == (teach, choose, report)
+
+
+@pytest.mark.parametrize("archive", ["SEMEION", "PEN_DIGITS", "UNIPEN"])
 @pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"other text", mtime=0), None])
 def test_damaged_digits_of_other_people_are_named(tmp_path, monkeypatch, archive, content):
     path = tmp_path / "digits.gz"
     if content is not None:
         path.write_bytes(content)
     monkeypatch.setattr(data, archive, path)
-    load = data.load_semeion if archive == "SEMEION" else data.load_pen_digits
+    loaders = {
+        "SEMEION": data.load_semeion,
+        "PEN_DIGITS": data.load_pen_digits,
+        "UNIPEN": data.load_unipen,
+    }
     with pytest.raises(RuntimeError, match=r"digits\.gz is missing or damaged.*git restore data"):
-        load()
+        loaders[archive]()

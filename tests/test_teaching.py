@@ -161,6 +161,8 @@ def test_a_pens_digits_are_drawn_in_the_middle_of_the_pad_and_what_is_no_digit_i
     (left, top), (right, bottom) = drawn
     assert (left + right) / 2 == (top + bottom) / 2 == SIDE / 2
     assert bottom - top == pytest.approx(200) and right - left == pytest.approx(20)
+    full_stop = np.array([[30.0, 40.0]])
+    assert teaching.on_pad([full_stop]) == [[(SIDE / 2, SIDE / 2)]]
     far_apart = [stroke, stroke + np.array([60.0, 0.0])]  # two 1s
     digits = [PenDigit(1, 3, [stroke]), PenDigit(1, 3, far_apart), PenDigit(7, 3, [stroke])]
     images, labels, num_refused = teaching.images_of(digits)
