@@ -1,4 +1,4 @@
-"""From a picture of a page to its digits, row by row, by the network that notebook 09 trains.
+"""From a picture of a page to its digits, row by row, by the network that notebook 10 trains.
 
 ``read_digits`` reads a page, and ``plot_reading`` shows what it read. The picture is looked at in
 several sizes: ``look`` asks the network at one of them, ``best_of_each`` keeps one of all answers
@@ -264,7 +264,7 @@ def of_typical_size(found: Candidates) -> Candidates:
 # Reading ------------------------------------------------------------------------------------------
 
 PICTURE_SIDE = 2000  # pixels of the longer side of a picture, at most
-FLOOR = 0.3  # what is read with a lower probability is left out; notebook 09 shows what that trades
+FLOOR = 0.3  # what is read with a lower probability is left out; notebook 10 shows what that trades
 MIN_SHARED = 0.4  # of the lower one's height: two digits of a row share so many rows of pixels
 
 

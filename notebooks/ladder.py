@@ -1,4 +1,4 @@
-"""Notebook 10's ladder: a training step in six ways, the floor below them, and how to time each."""
+"""Notebook 11's ladder: a training step in six ways, the floor below them, and how to time each."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 11.
+"""Time a training step, alone and shared by two processes, and the all-reduce: for notebook 12.
 
     torchrun ... measure_step.py FILE NUM_ROUNDS
 

@@ -1,4 +1,4 @@
-"""Run several commands at the same time, as notebook 11 does, and leave none behind."""
+"""Run several commands at the same time, as notebook 12 does, and leave none behind."""
 
 import os
 import time

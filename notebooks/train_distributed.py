@@ -1,4 +1,4 @@
-"""Notebook 03's training for one process, or for many that torchrun starts: see notebook 11.
+"""Notebook 03's training for one process, or for many that torchrun starts: see notebook 12.
 
 What only several processes need is marked NEW.
 """

@@ -73,7 +73,7 @@ def code_of(source, name):
     [
         ("02", "mnist_helpers", "class Network("),
         ("08", "mnist_helpers", "class ConvolutionalNetwork("),
-        ("10", "mnist_helpers", "def batch_loader("),
+        ("11", "mnist_helpers", "def batch_loader("),
         ("06", "training", "def affine("),
         ("06", "training", "def augment("),
         ("06", "training", "class Recipe"),
@@ -81,8 +81,8 @@ def code_of(source, name):
         ("06", "training", "def best_epochs("),
         ("07", "handwriting/teaching", "def teach("),
         ("05", "handwriting/digit", "def as_in_mnist("),
-        ("09", "handwriting/page", "def convolution("),
-        ("09", "handwriting/page", "class PageNetwork("),
+        ("10", "handwriting/page", "def convolution("),
+        ("10", "handwriting/page", "class PageNetwork("),
     ],
 )
 def test_what_is_written_in_a_notebook_is_the_modules(number, module, start):

@@ -1,4 +1,4 @@
-"""Commands that notebook 11 runs at the same time: what they print, and that none is left."""
+"""Commands that notebook 12 runs at the same time: what they print, and that none is left."""
 
 import sys
 import time

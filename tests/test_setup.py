@@ -131,7 +131,7 @@ def test_a_full_run_is_of_a_notebook_that_is_named(clone, number):
 
 
 @pytest.mark.parametrize(
-    "number, path", [("03", mnist_helpers.MODEL_PATH), ("06", AUGMENTED_PATH), ("10", None)]
+    "number, path", [("03", mnist_helpers.MODEL_PATH), ("06", AUGMENTED_PATH), ("11", None)]
 )
 def test_a_full_run_replaces_its_own_weights_by_those_that_it_made(clone, number, path):
     planned = make(clone, "--dry-run", "model", f"NOTEBOOK={number}").stdout
