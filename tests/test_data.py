@@ -382,8 +382,9 @@ def test_unipen_holds_what_its_readme_says():
     assert all(isinstance(item.label, str) for item in written if item.kind != "digit")
     extents = [np.ptp(np.concatenate(item.strokes), axis=0).max() for item in digits]
     assert max(extents) == np.median(extents) == 250 > min(extents) > 150  # thinned afterwards
-    starts = [item.strokes[0][0] for item in digits if item.label == 7]
-    assert np.mean(starts, axis=0).max() < 125  # of a 7: left and up, so y grows downwards
+    starts = np.array([item.strokes[0][0] for item in digits if item.label == 7])
+    x, y = starts.mean(axis=0)
+    assert 0 < x < 125 and 0 < y < 125  # a 7 begins on the left and above: y grows downwards
 
 
 def test_nobody_of_the_pen_digits_has_two_tasks_and_none_who_reports_chose_in_notebook_07():
