@@ -29,7 +29,8 @@ DATA_DIR = ROOT / "data"
 MODEL_PATH = ROOT / "MNIST_model.pth"  # ships with the project, made by notebook 03
 AUGMENTED_PATH = ROOT / "weights" / "MNIST_model_augmented.pth"  # made by notebook 06
 CONVOLUTIONAL_PATH = ROOT / "weights" / "MNIST_model_convolutional.pth"  # made by notebook 08
-PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 09
+PEOPLE_PATH = ROOT / "weights" / "MNIST_model_people.pth"  # made by notebook 09
+PAGES_PATH = ROOT / "weights" / "MNIST_model_pages.pth"  # made by notebook 10
 
 
 def checkpoint_folder() -> Path:

@@ -36,6 +36,7 @@ from checkpoints import (  # noqa: F401
     FULL,
     MODEL_PATH,
     PAGES_PATH,
+    PEOPLE_PATH,
     ROOT,
     Results,
     load_checkpoint,

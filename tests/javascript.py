@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from checkpoints import CONVOLUTIONAL_PATH, load_checkpoint
+from checkpoints import PEOPLE_PATH, load_checkpoint
 from handwriting.data import load_pen_digits
 from handwriting.digit import DIGIT_SIDE, cut_digits, find_ink, load_grey
 from handwriting.pad import draw_strokes
@@ -23,7 +23,7 @@ def drawings() -> list:
 def load_network() -> ConvolutionalNetwork:
     """Return the network of the page."""
     network = ConvolutionalNetwork().eval()
-    load_checkpoint(network, CONVOLUTIONAL_PATH)
+    load_checkpoint(network, PEOPLE_PATH)
     return network
 
 

@@ -11,7 +11,7 @@ import torch
 from javascript import drawings, images_to_read, ink_of, inks_to_prepare
 from scipy import ndimage
 
-from checkpoints import CONVOLUTIONAL_PATH, ROOT
+from checkpoints import PEOPLE_PATH, ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")
 
@@ -41,7 +41,7 @@ def run(tmp_path):
 
 def test_its_probabilities_are_those_of_pytorch(run):
     images, expected = images_to_read(20)
-    weights = torch.load(CONVOLUTIONAL_PATH)
+    weights = torch.load(PEOPLE_PATH)
     numbers = torch.cat([tensor.flatten() for tensor in weights.values()]).tolist()
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
     script = """import { probabilitiesOf, unpackWeights } from "./network.js";

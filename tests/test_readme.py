@@ -15,7 +15,14 @@ from PIL import Image
 from suite import find_notebooks
 from torch import nn
 
-from checkpoints import AUGMENTED_PATH, CONVOLUTIONAL_PATH, MODEL_PATH, ROOT, load_checkpoint
+from checkpoints import (
+    AUGMENTED_PATH,
+    CONVOLUTIONAL_PATH,
+    MODEL_PATH,
+    PEOPLE_PATH,
+    ROOT,
+    load_checkpoint,
+)
 from mnist_helpers import ConvolutionalNetwork, Network, evaluate, load_mnist
 
 DOCUMENTS = {
@@ -28,6 +35,7 @@ SHIPPED = {  # what makes the network, and the accuracy below which no weights s
     MODEL_PATH: (Network, 0.978),
     AUGMENTED_PATH: (Network, 0.993),
     CONVOLUTIONAL_PATH: (ConvolutionalNetwork, 0.994),
+    PEOPLE_PATH: (ConvolutionalNetwork, 0.9935),
 }
 
 

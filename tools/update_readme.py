@@ -3,9 +3,8 @@
     python tools/update_readme.py [FOLDER]
 
 A picture comes from the cell with the id ``picture-NAME``, whatever notebook holds it. A table
-follows a comment, ``<!-- CELL-ID -->``, and comes from that cell. After a comment that ends with
-``summary`` the rows of single digits are left out. FOLDER holds both documents; by default it is
-this repository.
+follows a comment, ``<!-- CELL-ID -->``, and comes from that cell. FOLDER holds both documents; by
+default it is this repository.
 """
 
 import base64
@@ -18,8 +17,7 @@ from nbformat import NotebookNode
 from suite import ROOT, find_notebooks
 
 DOCUMENTS = ("README.md", "MODEL_CARD.md")
-MARKED_TABLE = re.compile(r"<!-- (?P<id>table-[\w-]+)(?P<summary> summary)? -->\n(\|.*\n)*")
-DIGIT_ROW = re.compile(r"\| \d \|")
+MARKED_TABLE = re.compile(r"<!-- (?P<id>table-[\w-]+) -->\n(\|.*\n)*")
 
 
 def read_cells() -> dict[str, NotebookNode]:
@@ -49,11 +47,8 @@ def write_pictures(cells: dict[str, NotebookNode], folder: Path) -> None:
 
 def with_new_tables(text: str, cells: dict[str, NotebookNode]) -> str:
     def new_table(marked: re.Match) -> str:
-        lines = output_of(cells[marked["id"]], "text/markdown").splitlines()
-        if marked["summary"]:
-            lines = [line for line in lines if not DIGIT_ROW.match(line)]
         comment, _, _ = marked[0].partition("\n")
-        return "\n".join([comment, *lines]) + "\n"
+        return f"{comment}\n{output_of(cells[marked['id']], 'text/markdown').rstrip()}\n"
 
     return MARKED_TABLE.sub(new_table, text)
 
