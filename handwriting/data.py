@@ -137,7 +137,8 @@ def split_unipen(written: list[Written]) -> People:
 
     Sites differ in what was asked for and how it was recorded, so each has a share in all three.
     With all that they wrote, digits, letters and words: who writes a digit in an own way may write
-    a letter so, too.
+    a letter so, too. The weights that notebook 09 ships have learned from the digits of all of
+    them: for these weights nobody here is a stranger.
     """
     writers_of_sites: dict[str, set[int]] = {}
     for item in written:

@@ -125,3 +125,42 @@ def test_ten_of_one_site_are_of_each_site_in_turn(notebook):
     of_one_site = rows["240 digits, 10 people, one site"]
     assert notebook["ten_times"](of_one_site) == [(10, site) for site in "ABCDABCDAB"]
     assert rows["240 digits, 1 person of site E"](7) == (1, "E")
+
+
+def test_a_site_that_is_left_out_is_not_learned_from_and_is_what_is_read(notebook):
+    learned, read = [], []
+
+    def wrong_on(model, images, labels):
+        read.append(writers_in(images))
+        return torch.zeros(len(labels), dtype=torch.bool)
+
+    def train_on(recipe, seed, *parts):
+        learned.append(parts)
+
+    def strangers_of(writers):
+        return notebook["of_people"](STRANGERS, writers)
+
+    notebook |= {
+        "nn": None,
+        "replace": lambda recipe, **settings: settings,
+        "CONVOLUTIONAL": None,
+        "mnist_digits": (torch.full((2, 1, 28, 28), 99.0), torch.zeros(2)),
+        "PEN_WRITERS": SimpleNamespace(teach={0}, choose={1}),
+        "pen": {0: (torch.full((3, 1, 28, 28), 77.0), torch.zeros(3))},
+        "strangers_of": strangers_of,
+        "train_on": train_on,
+    }
+    exec(source_of("09", "def all_but("), notebook)
+    exec(source_of("09", "def read_left_out("), notebook)
+    notebook |= {"train_on": train_on, "wrong_on": wrong_on}
+    found = notebook["read_left_out"]("B")
+    of_b = {writer for writer, site in SITE_OF.items() if site == "B"}
+    assert read == [of_b, of_b] and found["digits"] == sum(NUM_DIGITS[writer] for writer in of_b)
+    ((_, *people),) = learned
+    times = notebook["SHORTER"][2]
+    counts = Counter(torch.cat([images for images, _ in people])[:, 0, 0, 0].tolist())
+    assert set(counts.values()) == {times, 3 * times}  # the three of the teacher's are alike
+    assert {int(mark) for mark in counts} == (STRANGERS.keys() - of_b) | {77}
+    notebook["train_with_people"](1, 0.1, 1, notebook["all_but"]())
+    everybody = torch.cat([images for images, _ in learned[-1][1:]])
+    assert writers_in(everybody) == STRANGERS.keys() | {77}

@@ -123,7 +123,7 @@ def test_all_tests_are_run_by_test_all_only(clone):
     assert "-m ''" not in make(clone, "--dry-run", "test").stdout
 
 
-@pytest.mark.parametrize("number", ["", "12", "Untitled"])
+@pytest.mark.parametrize("number", ["", "13", "Untitled"])
 def test_a_full_run_is_of_a_notebook_that_is_named(clone, number):
     made = make(clone, "model", f"NOTEBOOK={number}")
     assert made.returncode != 0 and "make model NOTEBOOK=06" in made.stdout
