@@ -151,7 +151,7 @@ STATED = {
         ("network reach 99.51% to 99.58%,", "share-result-code", "seed 2, test accuracy 99.51%"),
         ("and 99.543% on average.", "share-result-code", "mean 99.543%"),
         ("convolutional.pth` reads 90.7% and", "people-result-stored", "90.7% by 08's weights"),
-        ("and `MNIST_model_people.pth` 93.1%.", "people-result-stored", "93.1% by 09's"),
+        ("`MNIST_model_people.pth` 93.1%.", "people-result-stored", "93.1% by 09's"),
     ],
     "TROUBLESHOOTING.md": [],
     "CONTRIBUTING.md": [],
