@@ -105,6 +105,13 @@ def test_thirty_digits_come_from_so_many_people(notebook, num_people):
     assert not torch.equal(notebook["taught"][-1][0], images)
 
 
+def test_one_label_may_be_left_out(notebook):
+    for without in (None, 0, 1):
+        notebook["from_people"](2, seed=0, num_digits=30, without=without)
+        _, labels = notebook["taught"][-1]
+        assert len(labels) == 30 and set(labels.tolist()) == set(range(10)) - {without}
+
+
 def test_where_a_digit_each_is_too_many_the_right_number_is_kept(notebook):
     notebook["from_people"](40, seed=0, num_digits=30)
     ((images, _),) = notebook["taught"]
