@@ -113,6 +113,14 @@ def load_unipen() -> list[Written]:
     return found
 
 
+def by_writer(written: list[PenDigit] | list[Written]) -> dict[int, list]:
+    """Return what each person wrote, in the order of the file."""
+    writers: dict[int, list] = {}
+    for item in written:
+        writers.setdefault(item.writer, []).append(item)
+    return writers
+
+
 # One split of people for all notebooks ------------------------------------------------------------
 
 
@@ -171,9 +179,7 @@ def load_hands() -> tuple[Hands, Hands]:
     Raises:
         RuntimeError: an archive is missing or damaged.
     """
-    writers: dict[int, list[PenDigit]] = {}
-    for digit in load_pen_digits():
-        writers.setdefault(digit.writer, []).append(digit)
+    writers = by_writer(load_pen_digits())
     numbers = sorted(writers)
     to_measure = numbers[2::3]  # every third
     to_learn = [number for number in numbers if number not in to_measure]

@@ -13,7 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from checkpoints import CHECKPOINT_DIR, load_checkpoint, save_checkpoint
-from handwriting.data import PenDigit
+from handwriting.data import PenDigit, Written
 from handwriting.digit import load_picture, prepare, prepare_box
 from handwriting.examples import Examples, check_examples
 from handwriting.pad import SIDE, Point, TeachingPad, draw_strokes
@@ -167,7 +167,7 @@ def examples_from_photo(photo, text: str) -> tuple[Tensor, Tensor]:
 # Digits of a tablet, as examples ------------------------------------------------------------------
 
 
-def images_of(digits: list[PenDigit]) -> tuple[Tensor, Tensor, int]:
+def images_of(digits: list[PenDigit] | list[Written]) -> tuple[Tensor, Tensor, int]:
     """Draw and prepare digits as if they had been drawn on the pad.
 
     Returns:
