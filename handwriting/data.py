@@ -161,32 +161,60 @@ def split_unipen(written: list[Written]) -> People:
 # Pages --------------------------------------------------------------------------------------------
 
 
+class Hand(NamedTuple):
+    """What one person wrote with a pen."""
+
+    digits: list[PenDigit | Written]
+    letters: dict[str, list[Written]]  # letters and symbols, each with all that is there of it
+
+
 class Hands(NamedTuple):
-    """Digits to compose pages of: images of MNIST, and the pen digits of some writers."""
+    """What pages are composed of: images of MNIST, and what some people wrote with a pen."""
 
     images: np.ndarray  # uint8, (N, 28, 28)
     labels: np.ndarray  # (N,)
-    writers: dict[int, list[PenDigit]]
+    writers: list[Hand]  # who wrote digits: the pen digits' writers, and UniPen's
+    alphabets: list[Hand]  # who wrote at least 20 different letters and symbols
+    words: list[Written]
 
 
-def load_hands() -> tuple[Hands, Hands]:
-    """Return hands to learn from, and others to measure with.
+def load_hands() -> People:
+    """Return hands to learn from, to choose with, and to report on: ``Hands`` each.
 
-    The first are the 48,000 training images of MNIST and 20 of the pen digits' writers, the second
-    the 12,000 validation images and the other ten writers. This split is older than the one above:
-    nine of the writers who report there are among the 20.
+    They are the 48,000 training images of MNIST, and each half of the 12,000 validation images,
+    with the people of ``PEN_WRITERS`` and ``split_unipen``. Words that somebody who teaches wrote
+    are left out of the others'.
 
     Raises:
         RuntimeError: an archive is missing or damaged.
     """
-    writers = by_writer(load_pen_digits())
-    numbers = sorted(writers)
-    to_measure = numbers[2::3]  # every third
-    to_learn = [number for number in numbers if number not in to_measure]
+    pen_digits, unipen = load_pen_digits(), load_unipen()
     train_loader, val_loader, _ = make_loaders(seed=0)
+    images, labels = val_loader.dataset.tensors
+    half = len(labels) // 2
+    of_mnist = People(
+        train_loader.dataset.tensors, (images[:half], labels[:half]), (images[half:], labels[half:])
+    )
+    taught: set[str] = set()  # words
     hands = []
-    for loader, chosen in (train_loader, to_learn), (val_loader, to_measure):
-        images, labels = loader.dataset.tensors
-        pixels = (255 * images[:, 0]).round().to(torch.uint8)
-        hands.append(Hands(pixels.numpy(), labels.numpy(), {n: writers[n] for n in chosen}))
-    return tuple(hands)
+    for (images, labels), of_pen, of_unipen in zip(
+        of_mnist, PEN_WRITERS, split_unipen(unipen), strict=True
+    ):
+        pixels = (255 * images[:, 0]).round().to(torch.uint8).numpy()
+        writers = [Hand(digits, {}) for writer, digits in by_writer(pen_digits).items() if writer in of_pen]
+        alphabets, words = [], []
+        for writer, written in by_writer(unipen).items():
+            if writer not in of_unipen:
+                continue
+            digits = [item for item in written if item.kind == "digit"]
+            letters: dict[str, list[Written]] = {}
+            for item in written:
+                if item.kind in ("letter", "symbol"):
+                    letters.setdefault(item.label, []).append(item)
+            hand = Hand(digits, letters)
+            writers += [hand] if digits else []
+            alphabets += [hand] if len(letters) >= 20 else []
+            words += [item for item in written if item.kind == "word" and item.label not in taught]
+        taught = taught or {word.label for word in words}
+        hands.append(Hands(pixels, labels.numpy(), writers, alphabets, words))
+    return People(*hands)

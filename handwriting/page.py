@@ -26,7 +26,9 @@ SURE = 0.9  # a digit of a lower probability is shown in orange, and doesn't cou
 # Network ------------------------------------------------------------------------------------------
 
 STRIDE = 4  # pixels from one place that the network answers for to the next
-NONE = 10  # the answer that no digit has its centre there
+NONE = 10  # the answer that nothing has its centre there
+LETTER = 11  # the answer that a letter or another sign has
+NUM_ANSWERS = 12
 SMALLEST, LARGEST = 15, 40  # pixels of the longer side of a digit that the network finds
 TOLERANCE = 1.25  # up to this factor beyond them it may find it or not
 
@@ -57,17 +59,17 @@ class PageNetwork(nn.Module):
             convolution(32, 64),
         )
         self.layers = nn.ModuleList(
-            convolution(64, 64, dilation=dilation) for dilation in (1, 2, 4, 1, 2, 4, 1)
+            convolution(64, 64, dilation=dilation) for dilation in (1, 2, 4, 8, 1, 2, 4)
         )
-        self.output = nn.Conv2d(64, 11 + 4, kernel_size=1)
+        self.output = nn.Conv2d(64, NUM_ANSWERS + 4, kernel_size=1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(pictures)  # (N, 64, H/4, W/4)
         for layer in self.layers:
             x = x + layer(x)
-        x = self.output(x)  # (N, 15, H/4, W/4)
-        log_probs = torch.log_softmax(x[:, :11], dim=1)
-        distances = 10 * x[:, 11:]  # so that the numbers inside are of the size of the others
+        x = self.output(x)  # (N, 16, H/4, W/4)
+        log_probs = torch.log_softmax(x[:, :NUM_ANSWERS], dim=1)
+        distances = 10 * x[:, NUM_ANSWERS:]  # so that the numbers inside are of the size of the others
         return log_probs, distances
 
 

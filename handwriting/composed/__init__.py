@@ -10,17 +10,18 @@ from handwriting.composed.pages import (
 )
 from handwriting.composed.paper import photograph
 from handwriting.composed.pieces import (
-    LEFT_OUT,
     PIECE,
     Piece,
     Pieces,
     compose_piece,
     targets_of,
 )
+from handwriting.composed.writing import LEFT_OUT, NO_DIGIT
 
 __all__ = [
     "DIFFICULTIES",
     "LEFT_OUT",
+    "NO_DIGIT",
     "PIECE",
     "ComposedPage",
     "Piece",

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from handwriting.composed.paper import ramp, smooth_noise
-from handwriting.data import PenDigit
+from handwriting.data import PenDigit, Written
 
 INK = 0.2  # of 1: what has less ink than this is the margin of a digit's image
 FINE = 4  # what a pen draws is so many times as large first, so that its edges are soft
@@ -21,12 +21,12 @@ TYPEFACES = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVu
 # Digits -------------------------------------------------------------------------------------------
 
 
-def draw_pen_digit(digit: PenDigit, size: float, pen: float) -> np.ndarray:
+def draw_pen_digit(digit: PenDigit | Written, size: float, pen: float) -> np.ndarray:
     """Return its ink, from 0 to 1, ``size`` pixels at the longer side, by a pen as many wide."""
     points = np.concatenate(digit.strokes)
     corner = points.min(axis=0)
     extent = np.maximum(np.ptp(points, axis=0), 1)
-    scale = FINE * (size - pen) / extent.max()
+    scale = FINE * max(0, size - pen) / extent.max()  # a full stop is as large as the pen is wide
     radius = max(1, FINE * pen / 2)
     width, height = np.ceil((extent * scale + 2 * radius) / FINE).astype(int) + 1
     picture = Image.new("L", (int(width) * FINE, int(height) * FINE), 0)
@@ -58,21 +58,28 @@ def without_margin(ink: np.ndarray) -> np.ndarray:
     return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def any_digit(size, pen, hands, writer, rng):
-    """Return a label and the ink of a digit, ``size`` pixels at the longer side, leaning a bit."""
-    turn = np.radians(rng.uniform(-10, 10))
-    cos, sin = np.cos(turn), np.sin(turn)
-    stretch, lean = np.exp(rng.uniform(-0.2, 0.2)), rng.uniform(-0.25, 0.25)
-    matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[stretch, lean], [0, 1]])
-    if writer is None:
+def any_digit(size, pen, hands, hand, rng):
+    """Return a label and the ink of a digit, ``size`` pixels at the longer side, leaning a bit.
+
+    By a person's hand, or by a marker if that is None.
+    """
+    matrix = leaning(rng)
+    if hand is None:
         index = rng.integers(len(hands.images))
         return int(hands.labels[index]), marker_digit(hands.images[index], size, matrix, rng)
-    digits_of_writer = hands.writers[writer]
-    digit = digits_of_writer[rng.integers(len(digits_of_writer))]
+    digit = hand.digits[rng.integers(len(hand.digits))]
     strokes = wavy([stroke @ matrix.T for stroke in digit.strokes], rng)
     if rng.random() < 0.4:
         strokes += added_in_europe(digit.label, strokes, rng)
     return digit.label, draw_pen_digit(digit._replace(strokes=strokes), size, pen * size)
+
+
+def leaning(rng, most: float = 1) -> np.ndarray:
+    """Return a matrix that turns by up to 10 degrees, stretches and shears, or a share of that."""
+    turn = most * np.radians(rng.uniform(-10, 10))
+    cos, sin = np.cos(turn), np.sin(turn)
+    stretch, lean = np.exp(most * rng.uniform(-0.2, 0.2)), most * rng.uniform(-0.25, 0.25)
+    return np.array([[cos, -sin], [sin, cos]]) @ np.array([[stretch, lean], [0, 1]])
 
 
 def marker_digit(image, size, matrix, rng) -> np.ndarray:
@@ -122,6 +129,23 @@ def pressure_of_hand(shape, least, height, rng):
     return 1 - (1 - least) * rng.uniform(0.5, 1) * fading
 
 
+def lay_down(page, ink, top, left) -> bool:
+    """Add ink to a page, which may end before the ink does; tell whether any of it is on it."""
+    area = view_of_box(page, (top, left, top + ink.shape[0], left + ink.shape[1]))
+    if area.size == 0:
+        return False
+    first, begin = max(0, -top), max(0, -left)
+    ink = ink[first : first + area.shape[0], begin : begin + area.shape[1]]
+    np.maximum(area, ink, out=area)
+    return True
+
+
+def view_of_box(picture: np.ndarray, box) -> np.ndarray:
+    """Return the part of a picture in a box, which may reach beyond it: a view, not a copy."""
+    top, left, bottom, right = (max(0, int(edge)) for edge in box)
+    return picture[top:bottom, left:right]
+
+
 # Marks --------------------------------------------------------------------------------------------
 
 # Of each kind of mark its lines, from 0 to 1 to the right and downwards.
@@ -135,11 +159,11 @@ MARKS = {
 }
 
 
-def draw_mark(size, pen, rng) -> np.ndarray:
+def draw_mark(size, pen, words, rng) -> np.ndarray:
     """Return the ink of a mark that is no digit, up to ``size`` pixels large."""
     kind = rng.choice([*MARKS, "dot", "curve", "scribble", *["letters"] * 7])
     if kind == "letters":
-        return draw_letters(size, rng)
+        return draw_letters(size, words, rng)
     if kind == "dot":
         pen = max(pen, 0.12 * size) * rng.uniform(0.8, 2)
         lines = [np.full((2, 2), 0.5)]
@@ -159,6 +183,20 @@ def draw_mark(size, pen, rng) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX)) / 255
 
 
+def add_frames(ink: np.ndarray, boxes: list, height: float, rng) -> None:
+    """Draw a frame around each of these boxes, or around some."""
+    share = rng.choice([0.3, 1])
+    gap = height * rng.uniform(0.1, 0.6)
+    thickness = max(1, height * rng.uniform(0.02, 0.1))
+    depth = rng.uniform(0.3, 1)
+    for top, left, bottom, right in boxes:
+        if rng.random() < share:
+            frame = np.zeros(ink.shape)
+            for far, value in ((gap + thickness, depth), (gap, 0)):
+                view_of_box(frame, (top - far, left - far, bottom + far, right + far))[:] = value
+            np.maximum(ink, frame, out=ink)
+
+
 def smooth_path(points: np.ndarray) -> np.ndarray:
     """Return 40 points of a curve that passes near a few, (N, 2)."""
     along = np.linspace(0, len(points) - 1, 40)
@@ -166,10 +204,12 @@ def smooth_path(points: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter1d(path, 3, axis=0)
 
 
-def draw_letters(size, rng) -> np.ndarray:
+def draw_letters(size, words, rng) -> np.ndarray:
     """Return the ink of a printed word, or of a letter."""
     font = typeface(TYPEFACES[rng.integers(len(TYPEFACES))], max(6, round(size)))
-    word = "".join(rng.choice(LETTERS, rng.integers(1, 7)))
+    word = words[rng.integers(len(words))].label
+    if len(word) < 3 or rng.random() < 0.5:
+        word = "".join(rng.choice(LETTERS, rng.integers(1, 7)))
     left, top, right, bottom = (int(edge) for edge in font.getbbox(word))
     picture = Image.new("L", (right - left + 2, bottom - top + 2), 0)
     ImageDraw.Draw(picture).text((1 - left, 1 - top), word, 255, font)

@@ -7,7 +7,14 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from handwriting.composed.ink import INK, draw_pen_digit, pressure_of_hand, trimmed
+from handwriting.composed.ink import (
+    INK,
+    add_frames,
+    draw_pen_digit,
+    lay_down,
+    pressure_of_hand,
+    trimmed,
+)
 from handwriting.composed.paper import (
     INK_DEPTH,
     as_grey,
@@ -17,6 +24,7 @@ from handwriting.composed.paper import (
     paper_of_page,
     smooth_noise,
 )
+from handwriting.composed.writing import KINDS, Pen, Sign, some_text, write_joined, write_text
 from handwriting.data import Hands
 
 HEIGHT = 72  # of a digit's image, in pixels, before it gets a size of its own
@@ -70,26 +78,35 @@ class ComposedPage(NamedTuple):
     """A composed photo, and what is written on it."""
 
     photo: np.ndarray  # uint8, (H, W)
-    rows: list[list[int]]  # the labels, from top to bottom and from left to right
+    rows: list[list[int]]  # the digits, from top to bottom and from left to right
     boxes: list[list[tuple[int, int, int, int]]]  # top, left, bottom, right of each, in pixels
     contrast: float  # the faintest tenth of a digit's ink, in standard deviations of its paper
+    num_others: int = 0  # letters, signs and whole words beside the digits
 
 
 def compose_page(difficulty: Difficulty, hands: Hands, rng: np.random.Generator) -> ComposedPage:
     """Compose the photo of a page of one to five rows, or of a column of digits.
 
-    Half of the pages are written with MNIST's digits, thick as by a marker, and half by one of the
-    pen digits' writers with a pen.
+    Half of the pages are written with MNIST's digits, thick as by a marker, and half by one person
+    with a pen.
     """
     height = int(rng.integers(50, 141))  # of a digit, in pixels
-    pen = 0.1  # of its height, about as MNIST's strokes
-    writer = None
+    hand, pen = hand_of_page(difficulty, hands, rng)
+    slope = np.tan(np.radians(rng.uniform(-difficulty.slope, difficulty.slope)))
+    written = write_page(height, pen, hands, hand, slope, rng)
+    return photo_of_page(*written, height, pen, slope, difficulty, rng)
+
+
+def hand_of_page(difficulty, hands, rng):
+    """Return who writes a page, or None for a marker, and the width of the pen."""
     if rng.random() < 0.5:
         pen = rng.uniform(*difficulty.pen)
-        writer = rng.choice(list(hands.writers))
-    slope = np.tan(np.radians(rng.uniform(-difficulty.slope, difficulty.slope)))
+        return hands.writers[rng.integers(len(hands.writers))], pen
+    return None, 0.1  # of the digits' height, about as MNIST's strokes
 
-    ink, rows, boxes = write_page(height, pen, hands, writer, slope, rng)
+
+def photo_of_page(ink, rows, boxes, height, pen, slope, difficulty, rng) -> ComposedPage:
+    """Compose the photo of a page from its ink, with paper, light and a camera."""
     ink = ink * pressure_of_hand(ink.shape, difficulty.pressure, height, rng)
     paper = paper_of_page(ink.shape, difficulty.rule, height, slope, rng)
     written = paper * (1 - INK_DEPTH * ink)
@@ -107,16 +124,19 @@ def compose_page(difficulty: Difficulty, hands: Hands, rng: np.random.Generator)
 
 
 def readable_pages(
-    difficulty: str, hands: Hands, number: int, first_seed: int
+    difficulty: str, hands: Hands, number: int, first_seed: int, compose=compose_page
 ) -> Iterator[ComposedPage]:
     """Compose pages with one seed after the other; yield so many that are readable.
+
+    Args:
+        compose: ``compose_page``, or another function of this module that takes the same.
 
     Raises:
         RuntimeError: hardly any page is.
     """
     num_found = 0
     for seed in range(first_seed, first_seed + MAX_TRIES * number):
-        page = compose_page(DIFFICULTIES[difficulty], hands, np.random.default_rng(seed))
+        page = compose(DIFFICULTIES[difficulty], hands, np.random.default_rng(seed))
         if page.contrast >= READABLE:
             yield page
             num_found += 1
@@ -125,40 +145,62 @@ def readable_pages(
     raise RuntimeError(f"of {MAX_TRIES * number} pages {num_found} are readable, not {number}")
 
 
-def write_page(height, pen, hands, writer, slope, rng):
+def write_page(height, pen, hands, hand, slope, rng):
     """Return the ink of a page (H, W), and of its rows the labels and the boxes of the digits."""
     is_column = rng.random() < 0.15
     num_rows = rng.integers(3, 8) if is_column else rng.integers(1, 6)
     distance = height * rng.uniform(1.65, 2.3)  # from one row to the next
-    placed = []  # row, label, top, left, ink
+    rows = []
     for row in range(num_rows):
         left = height * rng.uniform(0, 0.8)
+        rows.append([])
         for _ in range(1 if is_column else rng.integers(1, 11)):
             size = height * rng.uniform(0.7, 1.35)
-            if writer is None:
-                index = rng.integers(len(hands.images))
-                label, ink = int(hands.labels[index]), trimmed(hands.images[index], size)
-            else:
-                digits_of_writer = hands.writers[writer]
-                digit = digits_of_writer[rng.integers(len(digits_of_writer))]
-                label, ink = digit.label, draw_pen_digit(digit, size, pen * size)
+            label, ink = plain_digit(size, pen, hands, hand, rng)
             base = distance * row + slope * left + height * rng.uniform(-0.1, 0.1)
-            placed.append((row, label, base - ink.shape[0], left, ink))
+            rows[-1].append(Sign(label, base - ink.shape[0], left, ink))
             left += ink.shape[1] + height * rng.uniform(0.15, 0.6)
+    return lay_rows(rows, height, rng)
+
+
+def plain_digit(size, pen, hands, hand, rng):
+    """Return a label and the ink of a digit as it was written, ``size`` pixels large."""
+    if hand is None:
+        index = rng.integers(len(hands.images))
+        return int(hands.labels[index]), trimmed(hands.images[index], size)
+    digit = hand.digits[rng.integers(len(hand.digits))]
+    return digit.label, draw_pen_digit(digit, size, pen * size)
+
+
+def lay_rows(rows: list[list[Sign]], height, rng):
+    """Lay rows of signs on a page with a margin.
+
+    Args:
+        rows: signs with their places on the page in place of those in the line.
+
+    Returns:
+        The ink of the page (H, W), and of the rows that have digits their labels and boxes.
+    """
+    signs = [sign for row in rows for sign in row]
     above, below, before, behind = (int(height * rng.uniform(0.4, 1.8)) for _ in range(4))
-    first = min(top for _, _, top, _, _ in placed)
-    bottom = max(top + ink.shape[0] for _, _, top, _, ink in placed)
-    right = max(left + ink.shape[1] for _, _, _, left, ink in placed)
+    first = min(sign.top for sign in signs)
+    before -= int(min(sign.left for sign in signs))
+    bottom = max(sign.top + sign.ink.shape[0] for sign in signs)
+    right = max(sign.left + sign.ink.shape[1] for sign in signs)
     page = np.zeros((int(bottom - first) + above + below + 2, int(right) + before + behind + 2))
-    rows = [[] for _ in range(num_rows)]
-    boxes = [[] for _ in range(num_rows)]
-    for row, label, top, left, ink in placed:
-        top, left = int(top - first) + above, int(left) + before
-        area = page[top : top + ink.shape[0], left : left + ink.shape[1]]
-        np.maximum(area, ink, out=area)
-        rows[row].append(label)
-        boxes[row].append((top, left, top + ink.shape[0], left + ink.shape[1]))
-    return page, rows, boxes
+    labels, boxes = [], []
+    for row in rows:
+        of_row = []
+        for sign in row:
+            top, left = int(sign.top - first) + above, int(sign.left) + before
+            lay_down(page, sign.ink, top, left)
+            if sign.label is not None and 0 <= sign.label <= 9:
+                box = (top, left, top + sign.ink.shape[0], left + sign.ink.shape[1])
+                of_row.append((sign.label, box))
+        if of_row:
+            labels.append([label for label, _ in of_row])
+            boxes.append([box for _, box in of_row])
+    return page, labels, boxes
 
 
 def least_contrast(blank, photo, ink, boxes, stroke, height) -> float:
@@ -171,7 +213,7 @@ def least_contrast(blank, photo, ink, boxes, stroke, height) -> float:
     paper = ndimage.gaussian_filter(blank, sigma)
     paper -= ndimage.gaussian_filter(paper, height / 3)
     margin = height // 3
-    contrasts = []
+    contrasts = [np.inf]  # of a page without digits
     for top, left, bottom, right in (box for row in boxes for box in row):
         inked = ink[top:bottom, left:right] > 0.5 * ink[top:bottom, left:right].max()
         faintest = np.quantile(depth[top:bottom, left:right][inked], 0.1)
@@ -180,3 +222,104 @@ def least_contrast(blank, photo, ink, boxes, stroke, height) -> float:
         ]
         contrasts.append(faintest / around.std())
     return float(min(contrasts))
+
+
+# Pages with words ---------------------------------------------------------------------------------
+
+LONGEST = 22  # heights of a digit: no word begins beyond that
+
+
+def compose_page_with_words(difficulty, hands, rng) -> ComposedPage:
+    """Compose a page of words, sums, bills and entries, at least as many letters as digits.
+
+    Every fifth page, by chance, has no digit. Letters and words are by the people of ``hands``.
+    """
+    height = int(rng.integers(36, 91))
+    hand, pen = hand_of_page(difficulty, hands, rng)
+    slope = np.tan(np.radians(rng.uniform(-difficulty.slope, difficulty.slope)))
+    kinds = ["words"] if rng.random() < 0.2 else list(KINDS)
+    alphabet = hand
+    if hand is None or len(hand.letters) < 20:
+        alphabet = hands.alphabets[rng.integers(len(hands.alphabets))]
+    with_pen = Pen(
+        digit=lambda size: plain_digit(size, pen, hands, hand, rng),
+        stroke=lambda item, size: draw_pen_digit(item, size, pen * height),
+    )
+    distance = height * rng.uniform(1.65, 2.3)
+    num_lines = rng.integers(3, 8)
+    rows: list[list[Sign]] = []
+    num_digits = num_others = 0
+    while len(rows) < num_lines or num_others < num_digits:
+        kind = rng.choice(kinds) if len(rows) < num_lines else "words"
+        text = some_text(kind, hands.words, rng)
+        start = height * rng.uniform(0, 2)
+        base = distance * len(rows)
+        row = []
+        for sign in write_text(text, height, alphabet, hands, with_pen, rng):
+            left = start + sign.left
+            if left > LONGEST * height:
+                break
+            row.append(sign._replace(top=base + slope * left + sign.top, left=left))
+            is_digit = 0 <= sign.label <= 9
+            num_digits += is_digit
+            num_others += not is_digit
+        rows.append(row)
+    ink, labels, boxes = lay_rows(rows, height, rng)
+    if rng.random() < 0.25:
+        add_frames(ink, [box for row in boxes for box in row], height, rng)
+    page = photo_of_page(ink, labels, boxes, height, pen, slope, difficulty, rng)
+    return page._replace(num_others=num_others)
+
+
+# What is hard in a way of its own -----------------------------------------------------------------
+
+
+def compose_crop(difficulty, hands, rng) -> ComposedPage:
+    """Compose a picture that a thin 1 or 7 fills from the top to the bottom."""
+    hand, pen = None, 0.0
+    while hand is None:
+        hand, pen = hand_of_page(difficulty, hands, rng)
+    thin = [digit for digit in hand.digits if digit.label in (1, 7)]
+    digit = thin[rng.integers(len(thin))] if thin else hand.digits[0]
+    height = int(rng.integers(20, 121))
+    ink = draw_pen_digit(digit, height, max(1, pen * height))
+    sign = Sign(digit.label, -ink.shape[0], 0, ink)
+    page = photo_of_page(*lay_rows([[sign]], height, rng), height, pen, 0, difficulty, rng)
+    ((top, left, bottom, right),) = page.boxes[0]
+    room = int(rng.integers(0, 4))
+    inside = (slice(max(0, top - room), bottom + room), slice(max(0, left - room), right + room))
+    box = (top - inside[0].start, left - inside[1].start, bottom - inside[0].start, right - inside[1].start)
+    return page._replace(photo=page.photo[inside], boxes=[[box]])
+
+
+def compose_joined(difficulty, hands, rng) -> ComposedPage:
+    """Compose a page of numbers of three to five digits, each written in one go."""
+    hand, pen = None, 0.0
+    while hand is None:
+        hand, pen = hand_of_page(difficulty, hands, rng)
+    height = int(rng.integers(50, 141))
+    rows = []
+    for row in range(rng.integers(1, 4)):
+        chosen = rng.integers(len(hand.digits), size=rng.integers(3, 6))
+        digits = [hand.digits[index] for index in chosen]
+        signs = write_joined(digits, height, max(1, pen * height), rng)
+        rows.append([sign._replace(top=sign.top + 2 * height * row) for sign in signs])
+    return photo_of_page(*lay_rows(rows, height, rng), height, pen, 0, difficulty, rng)
+
+
+def compose_heading(difficulty, hands, rng) -> ComposedPage:
+    """Compose a page whose first number is two and a half to four times as large as the others."""
+    height = int(rng.integers(30, 61))
+    hand, pen = hand_of_page(difficulty, hands, rng)
+    rows = []
+    base = 0.0
+    for row in range(rng.integers(3, 6)):
+        size = height * (rng.uniform(2.5, 4) if row == 0 else rng.uniform(0.9, 1.1))
+        base += 1.6 * max(size, height)
+        left = 0.0
+        rows.append([])
+        for _ in range(rng.integers(2, 4 if row == 0 else 8)):
+            label, ink = plain_digit(size, pen, hands, hand, rng)
+            rows[-1].append(Sign(label, base - ink.shape[0], left, ink))
+            left += ink.shape[1] + size * rng.uniform(0.15, 0.6)
+    return photo_of_page(*lay_rows(rows, height, rng), height, pen, 0, difficulty, rng)

@@ -9,7 +9,17 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from handwriting.composed.ink import any_digit, draw_mark, pressure_of_hand
+from handwriting.composed.ink import (
+    add_frames,
+    any_digit,
+    draw_mark,
+    draw_pen_digit,
+    lay_down,
+    leaning,
+    pressure_of_hand,
+    view_of_box,
+    wavy,
+)
 from handwriting.composed.paper import (
     as_grey,
     from_jpeg,
@@ -18,17 +28,27 @@ from handwriting.composed.paper import (
     paper_of_page,
     smooth_noise,
 )
-from handwriting.data import Hands
-from handwriting.page import LARGEST, NONE, SMALLEST, STRIDE, TOLERANCE
+from handwriting.composed.writing import (
+    KINDS,
+    LEFT_OUT,
+    NO_DIGIT,
+    Pen,
+    Sign,
+    some_text,
+    write_joined,
+    write_text,
+)
+from handwriting.data import Hands, PenDigit
+from handwriting.page import LARGEST, LETTER, NONE, SMALLEST, STRIDE, TOLERANCE
 
-PIECE = 128  # pixels: the sides of a piece
+PIECE = 160  # pixels: the sides of a piece
 
 
 class Piece(NamedTuple):
-    """A piece of a composed page, and the digits on it."""
+    """A piece of a composed page, and the digits and other signs on it."""
 
     photo: np.ndarray  # uint8, (PIECE, PIECE)
-    labels: list[int]
+    labels: list[int]  # digits, LETTER, NO_DIGIT, LEFT_OUT
     boxes: list[tuple[int, int, int, int]]  # top, left, bottom, right: some end outside of it
 
 
@@ -39,39 +59,55 @@ def compose_piece(hands: Hands, rng: np.random.Generator) -> Piece:
     pen = log_uniform(0.02, 0.16, rng)  # its width, as a share of the digits' height
     slope = np.tan(np.radians(rng.uniform(-6, 6)))
     cloth = side_with_cloth(rng) if rng.random() < 0.2 else np.zeros(shape, bool)
-    outside = np.zeros(shape, bool)
+    picture = (0, 0, PIECE, PIECE)
     if rng.random() < 0.2:  # the picture ends here, and perhaps shows a strip of the table
-        outside = outside_of_picture(rng)
-        strip = np.roll(outside, rng.integers(-10, 11), axis=rng.integers(2))
+        picture = end_of_picture(rng)
+        strip = np.roll(outside_of(picture), rng.integers(-10, 11), axis=rng.integers(2))
         cloth = cloth | strip
+    outside = outside_of(picture)
 
     ink = np.zeros(shape)
     labels, boxes = [], []
-    if rng.random() < 0.88:
-        writer = None if rng.random() < 0.4 else rng.choice(list(hands.writers))
-        for label, top, left, digit in lay_digits(height, pen, hands, writer, slope, rng):
-            box = (top, left, top + digit.shape[0], left + digit.shape[1])
+    if rng.random() < 0.9:
+        hand = None
+        if rng.random() < 0.6:
+            hand = hands.writers[rng.integers(len(hands.writers))]
+        layout = [lay_digits, lay_lines, lay_cells][rng.choice(3, p=[0.4, 0.5, 0.1])]
+        for label, top, left, of_sign in layout(ink, height, pen, hands, hand, slope, rng):
+            box = (top, left, top + of_sign.shape[0], left + of_sign.shape[1])
             is_hidden = view_of_box(cloth | outside, box).any()
-            if not is_hidden and lay_down(ink, digit, top, left):
+            if not is_hidden and lay_down(ink, of_sign, top, left) and label is not None:
                 labels.append(label)
                 boxes.append(box)
-    if rng.random() < 0.6:
-        add_marks(ink, boxes, height, pen, slope, rng)
+    if rng.random() < 0.15:
+        of_digits = [box for label, box in zip(labels, boxes, strict=True) if 0 <= label <= 9]
+        add_frames(ink, of_digits, height, rng)
+    if rng.random() < 0.05:
+        picture, labels, boxes = around_one(picture, labels, boxes, rng)
+        outside = outside_of(picture)
+    elif rng.random() < 0.6:
+        marks = add_marks(ink, boxes, height, pen, slope, hands.words, rng)
+        labels += [NO_DIGIT] * len(marks)
+        boxes += marks
 
     depth = rng.uniform(0.3, 1)
     if rng.random() < 0.12:  # a drawing
         photo = 1 - depth * ink
     else:
         photo = photo_of_piece(depth * ink, height, cloth, slope, rng)
-    photo = np.where(outside, np.median(photo[~outside]), photo)
+    if outside.any():  # as the reader lays a picture on paper
+        inside = view_of_box(photo, picture)
+        border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+        photo = np.where(outside, np.median(border), photo)
     return Piece(as_picture(photo, rng), labels, boxes)
 
 
-def lay_digits(height, pen, hands, writer, slope, rng):
+def lay_digits(ink, height, pen, hands, hand, slope, rng):
     """Yield label, top, left and ink of digits in rows across a piece."""
     distance = height * rng.uniform(1.1, 2.3)  # from one row to the next
     gaps = (-0.06, 0.2) if rng.random() < 0.3 else (0.1, 0.8)  # some people leave none
-    spread = rng.uniform(0, 0.3)  # of their sizes
+    spread = rng.uniform(0.3, 0.6) if rng.random() < 0.1 else rng.uniform(0, 0.3)  # of their sizes
+    joined = rng.uniform(0.2, 1) if rng.random() < 0.1 else 0  # the share in one go with the next
     filled = rng.uniform(0.3, 1)
     num_digits = rng.integers(1, 60)
     base = rng.uniform(0, distance if filled > 0.6 else PIECE)
@@ -82,51 +118,155 @@ def lay_digits(height, pen, hands, writer, slope, rng):
             if rng.random() > filled:
                 left += size
                 continue
-            label, ink = any_digit(size, pen, hands, writer, rng)
             bottom = base + slope * left + height * rng.uniform(-0.1, 0.1)
-            yield label, int(bottom) - ink.shape[0], int(left), ink
-            left += ink.shape[1] + height * rng.uniform(*gaps)
-            num_digits -= 1
+            if hand is not None and rng.random() < joined:
+                chosen = rng.integers(len(hand.digits), size=rng.integers(2, 5))
+                digits = [moved(hand.digits[index], 1, rng) for index in chosen]
+                signs = write_joined(digits, size, pen * size, rng)
+            else:
+                label, of_digit = any_digit(size, pen, hands, hand, rng)
+                signs = [Sign(label, -of_digit.shape[0], 0, of_digit)]
+            for sign in signs:
+                yield sign.label, int(bottom + sign.top), int(left + sign.left), sign.ink
+            left += signs[0].ink.shape[1] + height * rng.uniform(*gaps)
+            num_digits -= len(signs)
         base += distance
 
 
-def lay_down(page, ink, top, left) -> bool:
-    """Add ink to a page, which may end before the ink does; tell whether any of it is on it."""
-    area = view_of_box(page, (top, left, top + ink.shape[0], left + ink.shape[1]))
-    if area.size == 0:
-        return False
-    first, begin = max(0, -top), max(0, -left)
-    ink = ink[first : first + area.shape[0], begin : begin + area.shape[1]]
-    np.maximum(area, ink, out=area)
-    return True
+def lay_lines(ink, height, pen, hands, hand, slope, rng):
+    """Yield label, top, left and ink of lines of writing across a piece, words and numbers."""
+    alphabet = hand
+    if hand is None or len(hand.letters) < 20:
+        alphabet = hands.alphabets[rng.integers(len(hands.alphabets))]
+    pen_of_letters = height * pen
+    with_pen = Pen(
+        digit=lambda size: any_digit(size, pen, hands, hand, rng),
+        stroke=lambda item, size: draw_pen_digit(moved(item, 0.5, rng), size, pen_of_letters),
+    )
+    kinds = [*KINDS, "foreign"]
+    kind = rng.choice(kinds, p=[0.25, 0.25, 0.25, 0.1, 0.1, 0.05])
+    is_mixed = rng.random() < 0.4
+    distance = height * rng.uniform(1.2, 2.4)
+    num_signs = rng.integers(5, 100)
+    base = rng.uniform(0.3, 1) * distance
+    while base < PIECE + height and num_signs > 0:
+        left = rng.uniform(-8, 1) * min(height, 30)
+        while left < PIECE and num_signs > 0:
+            of_line = rng.choice(kinds[:-1]) if is_mixed else kind
+            if of_line == "foreign":
+                signs = foreign_signs(height, pen_of_letters, hands, rng)
+            else:
+                text = some_text(of_line, hands.words, rng)
+                signs = write_text(text, height, alphabet, hands, with_pen, rng)
+            begin = left
+            for sign in signs:
+                x = begin + sign.left
+                if x > PIECE or num_signs < 0:
+                    break
+                yield sign.label, int(base + slope * x + sign.top), int(x), sign.ink
+                left = x + sign.ink.shape[1]
+                num_signs -= 1
+            left += height * rng.uniform(0.4, 4)
+        base += distance
 
 
-def view_of_box(picture: np.ndarray, box) -> np.ndarray:
-    """Return the part of a picture in a box, which may reach beyond it: a view, not a copy."""
-    top, left, bottom, right = (max(0, int(edge)) for edge in box)
-    return picture[top:bottom, left:right]
+def foreign_signs(height, pen, hands, rng):
+    """Yield a line of signs of no script that we know: strokes of letters, turned and put together."""
+    left = 0.0
+    for _ in range(rng.integers(3, 12)):
+        strokes = []
+        for _ in range(rng.integers(2, 5)):
+            letters = hands.alphabets[rng.integers(len(hands.alphabets))].letters
+            written = letters[str(rng.choice(list(letters)))]
+            stroke = written[0].strokes[0] / 250
+            stroke = stroke - stroke.mean(axis=0)
+            turn = [np.eye(2), [[0, 1], [-1, 0]], [[0, -1], [1, 0]], [[-1, 0], [0, 1]]]
+            stroke = stroke @ np.array(turn[rng.integers(4)]) * rng.uniform(0.6, 1)
+            strokes.append(250 * (stroke + rng.uniform(-0.3, 0.3, 2)))
+        ink = draw_pen_digit(PenDigit(-1, -1, strokes), height * rng.uniform(0.8, 1.2), pen)
+        yield Sign(LETTER, -ink.shape[0], left, ink)
+        left += ink.shape[1] + height * rng.uniform(0.05, 0.4)
 
 
-def add_marks(ink, boxes, height, pen, slope, rng):
-    """Add what is no digit: marks beside the digits, and now and then lines that may cross them."""
+def lay_cells(ink, height, pen, hands, hand, slope, rng):
+    """Yield label, top, left and ink of digits in the cells of a table, whose lines it draws."""
+    down, right = np.mgrid[:PIECE, :PIECE]
+    sides = height * rng.uniform(1.15, 2.2, 2)
+    first = rng.uniform(0, 1, 2) * sides
+    thickness = max(0.5, height * rng.uniform(0.01, 0.06))
+    # line_at draws lines half-way between multiples of a side.
+    lines = line_at(down - slope * right - first[0], sides[0], thickness)
+    lines = np.maximum(lines, line_at(right + slope * down - first[1], sides[1], thickness))
+    np.maximum(ink, rng.uniform(0.3, 1) * lines, out=ink)
+    filled = rng.uniform(0.3, 1)
+    num_digits = rng.integers(5, 60)
+    for row in np.arange(first[0], PIECE + sides[0], sides[0]):
+        for column in np.arange(first[1], PIECE + sides[1], sides[1]):
+            if rng.random() > filled or num_digits == 0:
+                continue
+            label, of_digit = any_digit(height * rng.uniform(0.8, 1.1), pen, hands, hand, rng)
+            y = row + slope * column + height * rng.uniform(-0.1, 0.1)
+            x = column - slope * row + height * rng.uniform(-0.1, 0.1)
+            yield label, int(y - of_digit.shape[0] / 2), int(x - of_digit.shape[1] / 2), of_digit
+            num_digits -= 1
+
+
+def moved(item, most, rng):
+    """Return what somebody wrote, leaning and wavy as no hand writes it twice."""
+    matrix = leaning(rng, most)
+    strokes = wavy([stroke @ matrix.T for stroke in item.strokes], rng)
+    return item._replace(strokes=strokes)
+
+
+def around_one(picture, labels, boxes, rng):
+    """Return the box of a picture that shows one digit and little more, its label and its box."""
+    whole = [
+        (label, box)
+        for label, box in zip(labels, boxes, strict=True)
+        if 0 <= label <= 9 and view_of_box(outside_of(picture), box).size == size_of(box)
+    ]
+    if not whole:
+        return picture, labels, boxes
+    label, (top, left, bottom, right) = whole[rng.integers(len(whole))]
+    room = (bottom - top) * rng.uniform(0, 0.15, 4)
+    near = (top - room[0], left - room[1], bottom + room[2], right + room[3])
+    picture = tuple(int(edge) for edge in np.clip(near, 0, PIECE))
+    return picture, [label], [(top, left, bottom, right)]
+
+
+def size_of(box) -> int:
+    top, left, bottom, right = box
+    return (bottom - top) * (right - left)
+
+
+def add_marks(ink, boxes, height, pen, slope, words, rng) -> list:
+    """Add what is no digit, marks beside the digits, and now and then lines that may cross them.
+
+    Returns:
+        The boxes of the marks.
+    """
     taken = np.zeros(ink.shape, bool)
     for top, left, bottom, right in boxes:
         view_of_box(taken, (top - 1, left - 1, bottom + 1, right + 1))[:] = True
     if rng.random() < 0.4:
         height = log_uniform(8, 80, rng)
+    marks = []
     for _ in range(rng.integers(8, 40) if rng.random() < 0.3 else rng.integers(1, 7)):
         size = height * rng.uniform(0.4, 1.3)
-        mark = draw_mark(size, max(0.8, pen * height), rng)
+        mark = draw_mark(size, max(0.8, pen * height), words, rng)
         top, left = (int(rng.integers(-side // 2, PIECE - side // 2)) for side in mark.shape)
-        place = view_of_box(taken, (top, left, top + mark.shape[0], left + mark.shape[1]))
+        box = (top, left, top + mark.shape[0], left + mark.shape[1])
+        place = view_of_box(taken, box)
         if not place.any():
             lay_down(ink, mark, top, left)
             place[:] = True
+            marks.append(box)
     if rng.random() < 0.15:  # a frame, a fraction bar, a margin
         down, right = np.mgrid[:PIECE, :PIECE]
         place = down - slope * right if rng.random() < 0.6 else right + slope * down
         line = line_at(place, rng.uniform(30, 200), max(0.5, pen * height / 2))
         np.maximum(ink, rng.uniform(0.3, 1) * line, out=ink)
+    return marks
 
 
 def height_of_piece(rng) -> float:
@@ -180,12 +320,17 @@ def side_with_cloth(rng) -> np.ndarray:
     return np.cos(angle) * down + np.sin(angle) * right > rng.uniform(0.1, 0.6) * PIECE
 
 
-def outside_of_picture(rng) -> np.ndarray:
-    """Tell where a piece shows no picture: around a part of any height and width."""
+def end_of_picture(rng) -> tuple[int, int, int, int]:
+    """Return the box of a picture, of any height and width, that doesn't fill a piece."""
     height, width = (int(log_uniform(20, PIECE, rng)) for _ in range(2))
     top, left = rng.integers(PIECE - height), rng.integers(PIECE - width)
+    return int(top), int(left), int(top) + height, int(left) + width
+
+
+def outside_of(picture) -> np.ndarray:
+    """Tell where a piece shows no picture: around the picture's box."""
     outside = np.ones((PIECE, PIECE), bool)
-    outside[top : top + height, left : left + width] = False
+    view_of_box(outside, picture)[:] = False
     return outside
 
 
@@ -236,41 +381,45 @@ class Pieces(Dataset):
 
 # What the network of page.py is to say ------------------------------------------------------------
 
-LEFT_OUT = -1  # where either answer is fair
 LEAST_RADIUS = 2.9  # pixels: then at least one place is near the centre
 
 
 def targets_of(piece: Piece) -> tuple[Tensor, Tensor]:
-    """Return what to say at each place, int64 (32, 32), and the distances, float32 (4, 32, 32).
+    """Return what to say at each place, int64 (40, 40), and the distances, float32 (4, 40, 40).
 
     Near the centre of a digit it is the label, elsewhere ``NONE``, and between them ``LEFT_OUT``.
-    The distances, in pixels, lead from a place near a centre to the upper, left, lower and right
-    edge of the digit.
+    Near the centre of a letter it is ``LETTER``, and elsewhere within its box or that of a word
+    ``NO_DIGIT``. The distances, in pixels, lead from a place near a centre to the upper, left,
+    lower and right edge of the digit or letter.
     """
     side = PIECE // STRIDE
     y, x = np.mgrid[:side, :side] * STRIDE + 0.5  # the middle of a pixel at each place
     target = np.full((side, side), NONE)
+    for label, (top, left, bottom, right) in zip(piece.labels, piece.boxes, strict=True):
+        if label in (LETTER, NO_DIGIT):
+            target[(top <= y) & (y < bottom) & (left <= x) & (x < right)] = NO_DIGIT
     distances = np.zeros((4, side, side), np.float32)
-    nearest = np.full((side, side), np.inf)  # of the digits so far, to each place
+    nearest = np.full((side, side), np.inf)  # of the digits and letters so far, to each place
     for label, (top, left, bottom, right) in zip(piece.labels, piece.boxes, strict=True):
         size = max(bottom - top, right - left)
-        if not SMALLEST / TOLERANCE < size < LARGEST * TOLERANCE:
-            continue  # none
+        if label == NO_DIGIT or not SMALLEST / TOLERANCE < size < LARGEST * TOLERANCE:
+            continue  # a small or large digit is none
         from_centre = np.hypot(y - (top + bottom) / 2, x - (left + right) / 2)
         on_piece = view_of_box(piece.photo, (top, left, bottom, right)).size
         is_whole = on_piece >= 0.9 * (bottom - top) * (right - left)
-        if is_whole and SMALLEST <= size <= LARGEST:
-            digit_radius = max(LEAST_RADIUS, 0.15 * size)
-            left_out_radius = 2 * digit_radius
+        if is_whole and SMALLEST <= size <= LARGEST and label != LEFT_OUT:
+            radius = max(LEAST_RADIUS, 0.15 * size)
+            left_out_radius = 2 * radius
         else:
-            digit_radius = 0
+            radius = 0
             left_out_radius = 0.6 * size
-        is_nearest = from_centre < nearest  # where digits touch, a place is the nearer one's
-        target[is_nearest & (from_centre < left_out_radius)] = LEFT_OUT
-        is_digit = is_nearest & (from_centre < digit_radius)
-        target[is_digit] = label
+        is_nearest = from_centre < nearest  # where two touch, a place is the nearer one's
+        around = NO_DIGIT if label == LETTER else LEFT_OUT
+        target[is_nearest & (from_centre < left_out_radius)] = around
+        is_centre = is_nearest & (from_centre < radius)
+        target[is_centre] = label
         edges = np.stack([y - top, x - left, bottom - y, right - x])
-        distances[:, is_digit] = edges[:, is_digit]
+        distances[:, is_centre] = edges[:, is_centre]
         is_near = from_centre < left_out_radius
         nearest = np.where(is_near, np.minimum(from_centre, nearest), nearest)
     return torch.from_numpy(target), torch.from_numpy(distances)
