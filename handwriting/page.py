@@ -149,6 +149,8 @@ def look(network: PageNetwork, grey: Tensor, side: int) -> Candidates:
     """Find digits of 15 to 40 pixels in a picture (1, 1, H, W) scaled to ``side`` pixels."""
     picture = scaled(grey, side)
     log_probs, distances = network(even_out(with_margin(picture)))
+    no_digit = log_probs[:, NONE:].logsumexp(dim=1, keepdim=True)  # nothing, or a letter
+    log_probs = torch.cat([log_probs[:, :NONE], no_digit], dim=1)  # (1, 11, rows, columns)
     likely = 1 - log_probs[:, NONE].exp()  # (1, rows, columns)
     evidence = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
     is_peak = F.max_pool2d(evidence, 3, stride=1, padding=1) == evidence

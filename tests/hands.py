@@ -2,17 +2,21 @@
 
 from functools import cache
 
-from handwriting.data import Hands, load_hands
+from handwriting.data import Hands, People, load_hands
 
 
 @cache
-def both() -> tuple[Hands, Hands]:
+def everybody() -> People:
     return load_hands()
 
 
 def to_learn() -> Hands:
-    return both()[0]
+    return everybody().teach
+
+
+def to_choose() -> Hands:
+    return everybody().choose
 
 
 def to_measure() -> Hands:
-    return both()[1]
+    return everybody().report

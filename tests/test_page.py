@@ -6,11 +6,13 @@ from difflib import SequenceMatcher
 import numpy as np
 import pytest
 import torch
+from cells import source_of
 from hands import to_learn, to_measure
 from PIL import Image
 from scipy import ndimage
 
 from checkpoints import PAGES_PATH
+from handwriting import composed
 from handwriting import page as reader
 from handwriting.composed import PIECE, compose_piece, draw_pen_digit
 from handwriting.page import (
@@ -23,12 +25,12 @@ from handwriting.page import (
 )
 from mnist_helpers import BLUE, ORANGE
 
-CLEAR_WRITER = 9  # one whose digits are read well; what is tested is the paper
+CLEAR_WRITER = 0  # one whose digits are read well; what is tested is the paper
 
 
 def hand(labels):
     """One pen digit for each label, the first ones of a writer."""
-    digits = to_measure().writers[CLEAR_WRITER]
+    digits = to_measure().writers[CLEAR_WRITER].digits
     return [next(digit for digit in digits if digit.label == label) for label in labels]
 
 
@@ -195,7 +197,7 @@ def test_boxes_of_a_strip_are_in_its_pixels_too():
 def page_of_small_digits(size, height, width, is_ruled, seed):
     """A clean page of 80 digits, in eight rows, and what is written on it."""
     rng = np.random.default_rng(seed)
-    digits = [digit for writer in to_measure().writers.values() for digit in writer]
+    digits = [digit for hand in to_measure().writers for digit in hand.digits]
     page = np.zeros((height, width))
     rows, distance = [], 3 * size
     for row in range(8):
@@ -282,7 +284,7 @@ def test_a_box_is_where_the_network_says_to_half_a_pixel():
     """It answers for the middle of the first pixel of each four, behind a margin of 24."""
 
     def network(picture):
-        log_probs = torch.full((1, 11, picture.shape[2] // 4, picture.shape[3] // 4), -9.0)
+        log_probs = torch.full((1, 12, picture.shape[2] // 4, picture.shape[3] // 4), -9.0)
         log_probs[:, reader.NONE] = 0
         log_probs[0, 3, 10, 12], log_probs[0, reader.NONE, 10, 12] = 0, -9  # at 40.5 and 48.5
         distances = torch.tensor([9.0, 8.0, 11.0, 12.0]).view(1, 4, 1, 1)
@@ -393,7 +395,7 @@ def test_a_small_digit_is_in_the_row_of_the_large_one_beside_it():
 def test_each_place_gets_log_probabilities_and_four_distances():
     network = PageNetwork().eval()
     log_probs, distances = network(torch.rand(2, 1, 64, 96))
-    assert log_probs.shape == (2, 11, 16, 24) and distances.shape == (2, 4, 16, 24)
+    assert log_probs.shape == (2, 12, 16, 24) and distances.shape == (2, 4, 16, 24)
     assert torch.allclose(log_probs.exp().sum(dim=1), torch.ones(2, 16, 24), atol=1e-5)
 
 
@@ -432,6 +434,40 @@ def test_the_weights_that_ship_are_a_small_plain_state_dict():
     assert {name: t.shape for name, t in weights.items()} == {
         name: t.shape for name, t in PageNetwork().state_dict().items()
     }
+
+
+def test_where_no_digit_is_wanted_none_and_letter_are_both_right():
+    names = {"nn": torch.nn, "torch": torch, "composed": composed, "reader": reader}
+    exec(source_of("10", "def loss_of("), names)
+    probabilities = torch.full((1, 12, 1, 3), 0.05)
+    for answer, probability in ((7, 0.2), (reader.NONE, 0.25), (reader.LETTER, 0.1)):
+        probabilities[0, answer] = probability
+    at_rest = torch.zeros(1, 4, 1, 3)
+
+    def loss(label, distances=at_rest):
+        targets = torch.tensor([[[label, composed.LEFT_OUT, composed.LEFT_OUT]]])
+        return names["loss_of"]((probabilities.log(), at_rest), (targets, distances)).exp().item()
+
+    assert loss(composed.NO_DIGIT) == pytest.approx(1 / (0.25 + 0.1))
+    assert loss(reader.NONE) == pytest.approx(1 / 0.25)
+    assert loss(reader.LETTER) == pytest.approx(1 / 0.1)
+    assert loss(7) == pytest.approx(1 / 0.2)
+    distances = at_rest.clone()
+    distances[..., 0] = 20  # pixels, at the place of a digit
+    assert loss(7, distances) == pytest.approx(np.exp(0.005 * 20) / 0.2)
+
+
+def test_a_letter_is_no_candidate():
+    def network(picture):
+        log_probs = torch.full((1, 12, picture.shape[2] // 4, picture.shape[3] // 4), -9.0)
+        log_probs[:, reader.NONE] = 0
+        for column, answer in ((8, 3), (16, reader.LETTER)):
+            log_probs[0, answer, 10, column], log_probs[0, reader.NONE, 10, column] = 0, -9
+        return log_probs, torch.full((1, 4, *log_probs.shape[2:]), 10.0)
+
+    found = reader.look(network, torch.rand(1, 1, 80, 80), side=80)
+    assert len(found.boxes) == 1 and found.probabilities.argmax() == 3
+    assert found.probabilities.shape == (1, 11)
 
 
 # What was read is shown ---------------------------------------------------------------------------

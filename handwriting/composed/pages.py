@@ -275,21 +275,20 @@ def compose_page_with_words(difficulty, hands, rng) -> ComposedPage:
 
 
 def compose_crop(difficulty, hands, rng) -> ComposedPage:
-    """Compose a picture that a thin 1 or 7 fills from the top to the bottom."""
-    hand, pen = None, 0.0
-    while hand is None:
-        hand, pen = hand_of_page(difficulty, hands, rng)
-    thin = [digit for digit in hand.digits if digit.label in (1, 7)]
-    digit = thin[rng.integers(len(thin))] if thin else hand.digits[0]
-    height = int(rng.integers(20, 121))
+    """Compose a picture that a 1 or a 7, by a thin pen, fills from the top to the bottom."""
+    tall = [digit for hand in hands.writers for digit in hand.digits if digit.label in (1, 7)]
+    digit = tall[rng.integers(len(tall))]
+    height = int(rng.integers(20, 101))
+    pen = rng.uniform(0.02, 0.04)
     ink = draw_pen_digit(digit, height, max(1, pen * height))
     sign = Sign(digit.label, -ink.shape[0], 0, ink)
     page = photo_of_page(*lay_rows([[sign]], height, rng), height, pen, 0, difficulty, rng)
     ((top, left, bottom, right),) = page.boxes[0]
-    room = int(rng.integers(0, 4))
-    inside = (slice(max(0, top - room), bottom + room), slice(max(0, left - room), right + room))
-    box = (top - inside[0].start, left - inside[1].start, bottom - inside[0].start, right - inside[1].start)
-    return page._replace(photo=page.photo[inside], boxes=[[box]])
+    room, at_side = rng.integers(0, 3), rng.integers(0, height // 2)  # pixels
+    first, begin = max(0, top - room), max(0, left - at_side)
+    photo = page.photo[first : bottom + room, begin : right + at_side]
+    box = (top - first, left - begin, bottom - first, right - begin)
+    return page._replace(photo=photo, boxes=[[box]])
 
 
 def compose_joined(difficulty, hands, rng) -> ComposedPage:

@@ -221,9 +221,9 @@ def moved(item, most, rng):
 def around_one(picture, labels, boxes, rng):
     """Return the box of a picture that shows one digit and little more, its label and its box."""
     whole = [
-        (label, box)
-        for label, box in zip(labels, boxes, strict=True)
-        if 0 <= label <= 9 and view_of_box(outside_of(picture), box).size == size_of(box)
+        (label, (top, left, bottom, right))
+        for label, (top, left, bottom, right) in zip(labels, boxes, strict=True)
+        if 0 <= label <= 9 and min(top, left) >= 0 and max(bottom, right) <= PIECE
     ]
     if not whole:
         return picture, labels, boxes
@@ -232,11 +232,6 @@ def around_one(picture, labels, boxes, rng):
     near = (top - room[0], left - room[1], bottom + room[2], right + room[3])
     picture = tuple(int(edge) for edge in np.clip(near, 0, PIECE))
     return picture, [label], [(top, left, bottom, right)]
-
-
-def size_of(box) -> int:
-    top, left, bottom, right = box
-    return (bottom - top) * (right - left)
 
 
 def add_marks(ink, boxes, height, pen, slope, words, rng) -> list:
