@@ -2,8 +2,8 @@
 
 ``read_digits`` reads a page, and ``plot_reading`` shows what it read. The picture is looked at in
 several sizes: ``look`` asks the network at one of them, ``best_of_each`` keeps one of all answers
-that mean the same digit, ``of_typical_size`` those that belong to the page's writing, and
-``sort_into_rows`` orders them.
+that mean the same digit or letter, ``evidence_for`` says what speaks for it, and
+``sort_into_rows`` orders the digits.
 """
 
 import math
@@ -44,11 +44,11 @@ def convolution(inputs: int, outputs: int, size=3, stride=1, dilation=1) -> nn.S
 
 
 class PageNetwork(nn.Module):
-    """Says of places four pixels apart which digit has its centre there, or none.
+    """Says of places four pixels apart which digit has its centre there, or a letter, or nothing.
 
-    Maps pictures (N, 1, H, W) as ``even_out`` gives them to log-probabilities (N, 11, H/4, W/4), of
-    the ten digits and of none, and to the distances, in pixels, from each place to the top, left,
-    bottom and right edge of its digit, (N, 4, H/4, W/4).
+    Maps pictures (N, 1, H, W) as ``even_out`` gives them to log-probabilities (N, 12, H/4, W/4), of
+    the ten digits, of none and of a letter, and to the distances, in pixels, from each place to the
+    top, left, bottom and right edge of its digit or letter, (N, 4, H/4, W/4).
     """
 
     def __init__(self):
@@ -122,15 +122,15 @@ SIDES = [round(28 * 2 ** (step / 2)) for step in range(13)]
 FIRST_LOOK = 640  # pixels: of these sizes all, of larger ones those that are needed
 MARGIN = 24  # pixels around a picture, for digits that reach to its edge
 SMALL_PICTURE = 80  # pixels: one with fewer is enlarged to about as many, for small digits on it
-MIN_LIKELY = 0.1  # what is less likely to be any digit is not even a candidate
+MIN_LIKELY = 0.1  # what is less likely to be a digit or a letter is not even a candidate
 SAME_PLACE = 0.5  # boxes that share as much of the smaller one are not two digits
 SAME_BOX = 0.5  # ... and those that share as much of both together are one, at two sizes
 
 
 class Candidates(NamedTuple):
-    """Places that may be the centres of M digits."""
+    """Places that may be the centres of M digits or letters."""
 
-    probabilities: Tensor  # (M, 11)
+    probabilities: Tensor  # (M, 12)
     boxes: Tensor  # (M, 4): top, left, bottom, right, in pixels
 
     def where(self, chosen: Tensor) -> "Candidates":
@@ -144,13 +144,19 @@ class Candidates(NamedTuple):
     def sizes(self) -> Tensor:
         return self.sides.amax(dim=1)  # (M,)
 
+    @property
+    def digits(self) -> Tensor:
+        return self.probabilities[:, :NONE]  # (M, 10)
+
+    @property
+    def some_digit(self) -> Tensor:
+        return self.digits.sum(dim=1)  # (M,): how likely it is any digit
+
 
 def look(network: PageNetwork, grey: Tensor, side: int) -> Candidates:
-    """Find digits of 15 to 40 pixels in a picture (1, 1, H, W) scaled to ``side`` pixels."""
+    """Find digits and letters of 15 to 40 pixels in a picture (1, 1, H, W) scaled to ``side``."""
     picture = scaled(grey, side)
     log_probs, distances = network(even_out(with_margin(picture)))
-    no_digit = log_probs[:, NONE:].logsumexp(dim=1, keepdim=True)  # nothing, or a letter
-    log_probs = torch.cat([log_probs[:, :NONE], no_digit], dim=1)  # (1, 11, rows, columns)
     likely = 1 - log_probs[:, NONE].exp()  # (1, rows, columns)
     evidence = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
     is_peak = F.max_pool2d(evidence, 3, stride=1, padding=1) == evidence
@@ -184,7 +190,7 @@ def with_margin(grey: Tensor) -> Tensor:
 def look_at_sizes(network: PageNetwork, grey: Tensor) -> tuple[Candidates, Tensor]:
     """Return the candidates of all sizes that are needed, and the factors to these sizes."""
     longest = max(grey.shape[-2:])
-    found, factors = Candidates(torch.zeros(0, 11), torch.zeros(0, 4)), torch.zeros(0)
+    found, factors = Candidates(torch.zeros(0, 12), torch.zeros(0, 4)), torch.zeros(0)
     for side in SIDES:
         if side > max(longest, SMALL_PICTURE) * math.sqrt(2):  # larger ones show nothing more
             break
@@ -219,7 +225,7 @@ def best_of_each(found: Candidates, factors: Tensor) -> Candidates:
         is_same = of_both[0] > SAME_BOX  # this one, and it at other sizes
         seen = found.probabilities[is_same]
         num_silent = max(0, num_to_see[index] - len(seen))
-        total = seen.sum(dim=0)  # (11,)
+        total = seen.sum(dim=0)  # (12,)
         total[NONE] += num_silent
         best.append(index)
         mean_probabilities.append(total / (len(seen) + num_silent))
@@ -243,26 +249,55 @@ def shares(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 def is_sure(found: Candidates) -> Tensor:
     """Tell which candidates are some digit with 90 % or more, (M,)."""
-    return 1 - found.probabilities[:, NONE] >= SURE
+    return found.some_digit >= SURE
 
 
 def typical_size(found: Candidates) -> float:
-    """Return the size that most ink votes for: each sure candidate by the area of its box."""
-    votes = found.sides.prod(dim=1)  # (M,)
+    """Return the size that most ink votes for: each sure digit by the area of its box."""
     sure = is_sure(found)
-    if sure.any():
-        votes = votes * sure
+    weights = sure.float() if sure.any() else found.some_digit
+    votes = weights * found.sides.prod(dim=1)  # (M,)
     ratios = found.sizes[:, None] / found.sizes
     is_alike = (ratios < math.sqrt(2)) & (ratios > math.sqrt(1 / 2))  # (M, M)
     return found.sizes[(is_alike.float() @ votes).argmax()].item()
 
 
-def of_typical_size(found: Candidates) -> Candidates:
-    """Leave out what is more than twice as large or small as the typical size."""
-    if len(found.boxes) == 0:
-        return found
-    ratio = found.sizes / typical_size(found)
-    return found.where((ratio > 1 / 2) & (ratio < 2))
+# How likely a candidate is right ------------------------------------------------------------------
+
+# What each piece of evidence counts, a logistic regression: notebook 10 fits it on composed pages.
+BIAS = -0.226
+WEIGHTS = torch.tensor([1.528, -0.593, -0.577, -0.378, 0.035, -0.672])
+
+
+def evidence_for(found: Candidates) -> Tensor:
+    """Return what speaks for and against each of M candidates being a digit, (M, 6).
+
+    What the sizes say of its likeliest digit; how letters and digits compare beside it, in its row
+    and on the whole page; and how much larger or smaller it is than the page's digits.
+    """
+    likely = found.digits.amax(dim=1).clamp(0.001, 0.999)
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    apart = (middles[:, None] - middles).abs() / found.sizes[:, None, None]
+    down, right = apart.unbind(dim=2)  # (M, M): in sizes of the first of each two
+    is_another = ~torch.eye(len(middles), dtype=torch.bool)
+
+    def letters_against_digits(is_there):  # 0: as many
+        weights = (is_there & is_another).float()
+        letters = weights @ found.probabilities[:, LETTER]
+        return ((letters + 0.3) / (weights @ found.some_digit + 0.3)).log()
+
+    larger = (found.sizes / typical_size(found)).log()
+    return torch.stack(
+        [
+            torch.logit(likely),
+            letters_against_digits((right < 1.6) & (down < 0.7)),
+            letters_against_digits((right < 6) & (down < 0.9)),
+            letters_against_digits(is_another),
+            larger.clamp(min=0) ** 2,
+            larger.clamp(max=0) ** 2,
+        ],
+        dim=1,
+    )
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -322,17 +357,29 @@ def rows_of(grey: np.ndarray, network: PageNetwork | None = None) -> list[list[R
     return sort_into_rows(likely)
 
 
-@torch.inference_mode()
 def find_digits(grey: np.ndarray, network: PageNetwork | None = None) -> list[Reading]:
     """Return all that may be a digit, also what ``read_digits`` leaves out as too unlikely."""
+    return readings_of(find_signs(grey, network))
+
+
+@torch.inference_mode()
+def find_signs(grey: np.ndarray, network: PageNetwork | None = None) -> Candidates:
+    """Return all that may be a digit or a letter, with the mean of what all sizes say of each."""
     network = network or load_network()
     if network.training:
         raise ValueError("the network must be in eval mode: call network.eval()")
     picture = torch.tensor(grey, dtype=torch.float32)[None, None]
     picture = (picture - picture.min()) / (picture.max() - picture.min()).clamp(min=1e-6)
-    found = of_typical_size(best_of_each(*look_at_sizes(network, picture)))
-    probabilities, digits = found.probabilities[:, :NONE].max(dim=1)
-    everything = zip(digits.tolist(), probabilities.tolist(), found.boxes.tolist(), strict=True)
+    return best_of_each(*look_at_sizes(network, picture))
+
+
+def readings_of(signs: Candidates) -> list[Reading]:
+    """Read each as the likeliest digit, with the probability that this is right."""
+    if len(signs.boxes) == 0:
+        return []
+    probabilities = torch.sigmoid(evidence_for(signs) @ WEIGHTS + BIAS)
+    digits = signs.digits.argmax(dim=1)
+    everything = zip(digits.tolist(), probabilities.tolist(), signs.boxes.tolist(), strict=True)
     return [Reading(digit, probability, tuple(box)) for digit, probability, box in everything]
 
 
@@ -362,15 +409,22 @@ def middle_of_row(row: list[Reading]) -> float:
 def plot_reading(picture, network: PageNetwork | None = None) -> plt.Axes:
     """Show a page with a box around each digit, and above it what was read.
 
-    What the network is less sure of than 90 % is orange, with a question mark. Takes and raises
+    What the reader is less sure of than 90 % is orange, with a question mark. Takes and raises
     what ``read_digits`` does.
     """
     grey, _ = load_picture(picture, PICTURE_SIDE)
     rows = rows_of(grey, network)
     height, width = grey.shape
     _, ax = plt.subplots(figsize=(9, min(9, 0.5 + 9 * height / width)), layout="constrained")
+    draw_reading(ax, grey, rows)
+    ax.set_title(f"blue: read with {SURE:.0%} or more; orange: less sure")
+    return ax
+
+
+def draw_reading(ax: plt.Axes, grey: np.ndarray, rows: list[list[Reading]]) -> None:
+    """Draw a page, whose boxes are in its pixels, into axes."""
     ax.imshow(grey, cmap="gray")
-    ax.set(title=f"blue: read with {SURE:.0%} or more; orange: less sure", xticks=[], yticks=[])
+    ax.set(xticks=[], yticks=[])
     for reading in (reading for row in rows for reading in row):
         top, left, bottom, right = reading.box
         color, text = BLUE, f"{reading.digit}"
@@ -381,4 +435,3 @@ def plot_reading(picture, network: PageNetwork | None = None) -> plt.Axes:
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         style = {"fontsize": 9, "fontweight": "bold", "va": "bottom", "bbox": ground}
         ax.text(left, top - 2, text, color=color, **style)
-    return ax

@@ -11,7 +11,7 @@ from hands import to_learn, to_measure
 from PIL import Image
 from scipy import ndimage
 
-from checkpoints import PAGES_PATH
+from checkpoints import PAGES_PATH, Results
 from handwriting import composed
 from handwriting import page as reader
 from handwriting.composed import PIECE, compose_piece, draw_pen_digit
@@ -254,7 +254,7 @@ def test_larger_and_smaller_digits_are_none_at_a_size():
     with torch.inference_mode():
         for size in (7, 25, 80, 120):  # pixels that the 6 has
             found = reader.look(network, picture, round(longest * size / 120))
-            likely = found.probabilities[:, : reader.NONE].amax(dim=1) > 0.5
+            likely = found.digits.amax(dim=1) > 0.5
             assert likely.sum() == (3 if size == 25 else 0), size
 
 
@@ -263,7 +263,7 @@ def test_each_digit_is_read_once_though_several_sizes_show_it():
     grey = torch.tensor(picture / 255)[None, None].float()
     with torch.inference_mode():
         found, factors = reader.look_at_sizes(reader.load_network(), grey)
-    likely = found.where(found.probabilities[:, reader.NONE] < 0.5)
+    likely = found.where(found.some_digit > 0.5)
     assert len(likely.boxes) >= 6  # each at two sizes or more
     assert len(reader.best_of_each(likely, factors).boxes) == 3
 
@@ -271,7 +271,7 @@ def test_each_digit_is_read_once_though_several_sizes_show_it():
 def candidates(*sized, digit=3, probability=0.98):
     """Candidates of so many pixels at so many places, far from each other."""
     boxes = [(0, 1000 * i, size, 1000 * i + size) for i, size in enumerate(sized)]
-    probabilities = torch.zeros(len(sized), 11)
+    probabilities = torch.zeros(len(sized), 12)
     probabilities[:, digit], probabilities[:, reader.NONE] = probability, 1 - probability
     return reader.Candidates(probabilities, torch.tensor(boxes, dtype=torch.float32))
 
@@ -304,20 +304,16 @@ def test_a_margin_has_the_grey_that_most_of_the_border_has():
     assert (wide[..., :24] == 1).all() and torch.equal(wide[..., 24:40, 24:48], grey)
 
 
-def test_half_the_typical_size_and_twice_of_it_are_the_limits():
-    found = candidates(*[100] * 20, 48, 52, 190, 210)
-    assert reader.of_typical_size(found).sizes.tolist() == [100] * 20 + [52, 190]
-
-
 def test_a_few_large_digits_count_more_than_many_specks():
-    found = candidates(*[10] * 30, 100, 110, 90)
-    assert reader.of_typical_size(found).sizes.tolist() == [100, 110, 90]
+    assert reader.typical_size(candidates(*[10] * 30, 100, 110, 90)) == 100
 
 
-def test_what_is_unsure_does_not_count_unless_all_is():
+def test_what_is_unsure_or_a_letter_does_not_count_unless_all_is():
     unsure, digits = candidates(900, probability=0.5), candidates(100, 110, 90)
-    assert reader.of_typical_size(together(unsure, digits)).sizes.tolist() == [100, 110, 90]
-    assert reader.of_typical_size(unsure).sizes.tolist() == [900]
+    letters = candidates(900, digit=reader.LETTER)
+    assert reader.typical_size(together(unsure, letters, digits)) == 100
+    assert reader.typical_size(together(unsure, candidates(10))) == 10
+    assert reader.typical_size(unsure) == 900
 
 
 AT_ONE_SIZE = torch.tensor([0.25])  # at which 100 pixels are 25
@@ -357,6 +353,60 @@ def test_a_probability_is_the_mean_of_all_sizes_at_which_a_digit_is_to_be_seen()
     three = reader.best_of_each(together(seen, again), torch.tensor([0.1, 0.2, 0.3, 0.35, 0.6]))
     assert three.probabilities[0, [3, 8, reader.NONE]].tolist() == pytest.approx([0.3, 0.2, 0.5])
     assert three.probabilities.sum().item() == pytest.approx(1)
+
+
+def test_a_letter_that_is_surer_takes_the_place_of_the_digit_in_it():
+    digit, letter = candidates(40, digit=0, probability=0.9), candidates(100, digit=reader.LETTER)
+    kept = reader.best_of_each(together(digit, letter), AT_ONE_SIZE)
+    assert torch.equal(kept.boxes, letter.boxes)
+
+
+def at(x, y=0, **which):
+    """A candidate of 100 pixels whose middle is there."""
+    (found,) = [candidates(100, **which)]
+    return found._replace(boxes=torch.tensor([[y - 50.0, x - 50, y + 50, x + 50]]))
+
+
+def test_letters_and_digits_count_beside_a_candidate_in_its_row_and_on_the_page():
+    places = {"beside": (120, 0), "in row": (400, 0), "on page": (0, 900)}
+    counts = {"beside": [1, 1, 1], "in row": [0, 1, 1], "on page": [0, 0, 1]}
+    alone = reader.evidence_for(at(0))[0]
+    assert alone[1:].tolist() == [0] * 5
+    for name, place in places.items():
+        for kind, sign in (reader.LETTER, 1), (8, -1):
+            evidence = reader.evidence_for(together(at(0), at(*place, digit=kind)))[0]
+            assert evidence[1:4].sign().tolist() == [sign * count for count in counts[name]]
+            assert evidence[0] == alone[0]
+    two = reader.evidence_for(together(at(0), *[at(x, digit=reader.LETTER) for x in (-120, 120)]))
+    one = reader.evidence_for(together(at(0), at(120, digit=reader.LETTER)))
+    assert two[0, 1] > one[0, 1] == pytest.approx(np.log((0.98 + 0.3) / 0.3), abs=1e-5)
+
+
+def test_what_the_jury_says_is_the_first_evidence_and_never_infinite():
+    for probability, logit in ((0.8, np.log(4)), (0.5, 0.0), (1.0, np.log(999)), (0.0, -np.log(999))):
+        (evidence,) = reader.evidence_for(candidates(100, probability=probability))
+        assert evidence[0].item() == pytest.approx(logit, abs=1e-3)
+
+
+def test_being_larger_or_smaller_than_the_others_is_evidence_too():
+    evidence = reader.evidence_for(candidates(*[100] * 5, 200, 50))[4:]
+    assert evidence[:, 4].tolist() == pytest.approx([0, np.log(2) ** 2, 0], abs=1e-5)
+    assert evidence[:, 5].tolist() == pytest.approx([0, 0, np.log(2) ** 2], abs=1e-5)
+
+
+def test_the_probability_of_a_reading_comes_from_its_evidence(monkeypatch):
+    found = together(at(0), at(120, digit=8, probability=0.7), at(240, digit=reader.LETTER))
+    monkeypatch.setattr(reader, "look_at_sizes", lambda *_: (found, AT_ONE_SIZE))
+    read = sorted(reader.find_digits(np.eye(9), PageNetwork().eval()), key=lambda reading: reading.box[1])
+    assert [reading.digit for reading in read[:2]] == [3, 8]
+    expected = torch.sigmoid(reader.evidence_for(found) @ reader.WEIGHTS + reader.BIAS)
+    assert [reading.probability for reading in read] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert read[2].probability < reader.FLOOR < read[1].probability < read[0].probability
+
+
+def test_what_the_evidence_counts_is_what_the_full_run_found():
+    bias, *weights = Results("10").recall("certainty")["weights"]
+    assert [reader.BIAS, *reader.WEIGHTS.tolist()] == pytest.approx([bias, *weights], abs=6e-4)
 
 
 def readings(*places, height=80):
@@ -455,19 +505,6 @@ def test_where_no_digit_is_wanted_none_and_letter_are_both_right():
     distances = at_rest.clone()
     distances[..., 0] = 20  # pixels, at the place of a digit
     assert loss(7, distances) == pytest.approx(np.exp(0.005 * 20) / 0.2)
-
-
-def test_a_letter_is_no_candidate():
-    def network(picture):
-        log_probs = torch.full((1, 12, picture.shape[2] // 4, picture.shape[3] // 4), -9.0)
-        log_probs[:, reader.NONE] = 0
-        for column, answer in ((8, 3), (16, reader.LETTER)):
-            log_probs[0, answer, 10, column], log_probs[0, reader.NONE, 10, column] = 0, -9
-        return log_probs, torch.full((1, 4, *log_probs.shape[2:]), 10.0)
-
-    found = reader.look(network, torch.rand(1, 1, 80, 80), side=80)
-    assert len(found.boxes) == 1 and found.probabilities.argmax() == 3
-    assert found.probabilities.shape == (1, 11)
 
 
 # What was read is shown ---------------------------------------------------------------------------
