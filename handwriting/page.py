@@ -265,8 +265,8 @@ def typical_size(found: Candidates) -> float:
 # How likely a candidate is right ------------------------------------------------------------------
 
 # What each piece of evidence counts, a logistic regression: notebook 10 fits it on composed pages.
-BIAS = -0.226
-WEIGHTS = torch.tensor([1.528, -0.593, -0.577, -0.378, 0.035, -0.672])
+BIAS = 0.527
+WEIGHTS = torch.tensor([1.567, -0.068, -0.278, -0.393, -0.53, -1.052])
 
 
 def evidence_for(found: Candidates) -> Tensor:

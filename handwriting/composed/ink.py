@@ -61,13 +61,19 @@ def without_margin(ink: np.ndarray) -> np.ndarray:
 def any_digit(size, pen, hands, hand, rng):
     """Return a label and the ink of a digit, ``size`` pixels at the longer side, leaning a bit.
 
-    By a person's hand, or by a marker if that is None.
+    By a person's hand, or by a marker if that is None. Many a zero is smaller than that, as the
+    letter o is smaller than others.
     """
     matrix = leaning(rng)
+    of_zeros = rng.uniform(0.5, 1) if rng.random() < 0.5 else 1
     if hand is None:
         index = rng.integers(len(hands.images))
-        return int(hands.labels[index]), marker_digit(hands.images[index], size, matrix, rng)
+        label = int(hands.labels[index])
+        size *= of_zeros if label == 0 else 1
+        return label, marker_digit(hands.images[index], size, matrix, rng)
     digit = hand.digits[rng.integers(len(hand.digits))]
+    if digit.label == 0:
+        pen, size = pen / of_zeros, size * of_zeros  # the pen is as wide as for the others
     strokes = wavy([stroke @ matrix.T for stroke in digit.strokes], rng)
     if rng.random() < 0.4:
         strokes += added_in_europe(digit.label, strokes, rng)
