@@ -201,7 +201,9 @@ def load_hands() -> People:
         of_mnist, PEN_WRITERS, split_unipen(unipen), strict=True
     ):
         pixels = (255 * images[:, 0]).round().to(torch.uint8).numpy()
-        writers = [Hand(digits, {}) for writer, digits in by_writer(pen_digits).items() if writer in of_pen]
+        writers = [
+            Hand(digits, {}) for writer, digits in by_writer(pen_digits).items() if writer in of_pen
+        ]
         alphabets, words = [], []
         for writer, written in by_writer(unipen).items():
             if writer not in of_unipen:

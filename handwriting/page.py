@@ -69,7 +69,9 @@ class PageNetwork(nn.Module):
             x = x + layer(x)
         x = self.output(x)  # (N, 16, H/4, W/4)
         log_probs = torch.log_softmax(x[:, :NUM_ANSWERS], dim=1)
-        distances = 10 * x[:, NUM_ANSWERS:]  # so that the numbers inside are of the size of the others
+        distances = (
+            10 * x[:, NUM_ANSWERS:]
+        )  # so that the numbers inside are of the size of the others
         return log_probs, distances
 
 

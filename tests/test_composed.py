@@ -7,6 +7,7 @@ from hands import to_choose, to_learn, to_measure
 
 from checkpoints import PAGES_PATH, load_checkpoint
 from handwriting.composed import pages, pieces
+from handwriting.composed.ink import add_frames, view_of_box
 from handwriting.composed.pages import (
     DIFFICULTIES,
     MAX_TRIES,
@@ -15,7 +16,6 @@ from handwriting.composed.pages import (
     readable_pages,
     write_page,
 )
-from handwriting.composed.ink import add_frames, view_of_box
 from handwriting.composed.pieces import (
     PIECE,
     Piece,
@@ -127,8 +127,14 @@ def test_a_crop_ends_where_its_digit_does():
 
 def test_the_number_of_a_heading_is_more_than_twice_as_large_as_what_follows():
     for seed in range(10):
-        page = pages.compose_heading(DIFFICULTIES["easy"], to_measure(), np.random.default_rng(seed))
-        sizes = [max(bottom - top, right - left) for row in page.boxes for top, left, bottom, right in row]
+        page = pages.compose_heading(
+            DIFFICULTIES["easy"], to_measure(), np.random.default_rng(seed)
+        )
+        sizes = [
+            max(bottom - top, right - left)
+            for row in page.boxes
+            for top, left, bottom, right in row
+        ]
         of_heading, of_others = np.split(np.array(sizes), [len(page.rows[0])])
         assert of_heading.min() > 2 * np.median(of_others) > 0
 
@@ -153,8 +159,13 @@ def test_of_composed_pages_nearly_all_digits_are_read():
 
 def test_nobody_wrote_for_two_purposes(loaders):
     hands = to_learn(), to_choose(), to_measure()
-    images, labels = (torch.cat(two) for two in zip(*(l.dataset.tensors for l in loaders[:2]), strict=True))
-    assert np.array_equal(np.concatenate([h.images for h in hands]), (255 * images[:, 0]).round().byte().numpy())
+    images, labels = (
+        torch.cat(two)
+        for two in zip(*(loader.dataset.tensors for loader in loaders[:2]), strict=True)
+    )
+    assert np.array_equal(
+        np.concatenate([h.images for h in hands]), (255 * images[:, 0]).round().byte().numpy()
+    )
     assert np.array_equal(np.concatenate([h.labels for h in hands]), labels.numpy())
     assert [len(h.images) for h in hands] == [48_000, 6_000, 6_000]
     in_unipen = split_unipen(load_unipen())
@@ -162,7 +173,9 @@ def test_nobody_wrote_for_two_purposes(loaders):
         written = [item for hand in h.writers for item in hand.digits]
         assert {item.writer for item in written if isinstance(item, PenDigit)} == of_pen
         others = [item for item in written if isinstance(item, Written)]
-        others += [item for hand in h.alphabets for items in hand.letters.values() for item in items]
+        others += [
+            item for hand in h.alphabets for items in hand.letters.values() for item in items
+        ]
         assert {item.writer for item in [*others, *h.words]} <= of_unipen
         assert {item.kind for item in h.words} == {"word"}
         for hand in [*h.writers, *h.alphabets]:  # one person's, each sign under its name
@@ -183,7 +196,9 @@ def test_a_piece_has_ink_where_it_has_a_digit():
         piece = compose_piece(to_learn(), np.random.default_rng(seed))
         assert piece.photo.shape == (PIECE, PIECE) and piece.photo.dtype == np.uint8
         even = even_out(torch.tensor(piece.photo / 255)[None, None].float())[0, 0].numpy()
-        of_digits = [b for l, b in zip(piece.labels, piece.boxes, strict=True) if 0 <= l <= 9]
+        of_digits = [
+            box for label, box in zip(piece.labels, piece.boxes, strict=True) if 0 <= label <= 9
+        ]
         for top, left, bottom, right in of_digits:
             in_box = even[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
             if in_box.size > 50:
@@ -265,7 +280,9 @@ def test_what_looks_like_a_digit_may_be_anything():
 
 
 def test_a_digit_in_the_box_of_a_word_keeps_its_places():
-    piece = Piece(np.zeros((PIECE, PIECE), np.uint8), [7, NO_DIGIT], [(40, 50, 70, 66), (35, 40, 75, 90)])
+    piece = Piece(
+        np.zeros((PIECE, PIECE), np.uint8), [7, NO_DIGIT], [(40, 50, 70, 66), (35, 40, 75, 90)]
+    )
     target, _ = targets_of(piece)
     assert target[14, 14] == 7 and target[10, 21] == NO_DIGIT
 
@@ -283,7 +300,7 @@ def test_a_picture_around_one_digit_shows_it_whole_and_nothing_else():
 
 
 def test_cells_of_a_table_have_their_digits_in_the_middle():
-    """Between lines: each column of the ink is a line, or lies in a cell whose digits are inside."""
+    """Where a digit has its middle, there is no line."""
     for seed in range(10):
         ink = np.zeros((PIECE, PIECE))
         rng = np.random.default_rng(seed)
@@ -332,9 +349,7 @@ def test_marks_lie_beside_the_digits(monkeypatch):
     marked = 0.0
     for seed in range(50):
         ink = np.zeros((PIECE, PIECE))
-        marks = add_marks(
-            ink, boxes, 25, 0.1, 0.0, to_learn().words, np.random.default_rng(seed)
-        )
+        marks = add_marks(ink, boxes, 25, 0.1, 0.0, to_learn().words, np.random.default_rng(seed))
         marked += ink.sum()
         assert not ink[20:50, 20:40].any() and not ink[60:90, 30:60].any()
         assert not ink[:15, 100:125].any()

@@ -383,7 +383,12 @@ def test_letters_and_digits_count_beside_a_candidate_in_its_row_and_on_the_page(
 
 
 def test_what_the_jury_says_is_the_first_evidence_and_never_infinite():
-    for probability, logit in ((0.8, np.log(4)), (0.5, 0.0), (1.0, np.log(999)), (0.0, -np.log(999))):
+    for probability, logit in (
+        (0.8, np.log(4)),
+        (0.5, 0.0),
+        (1.0, np.log(999)),
+        (0.0, -np.log(999)),
+    ):
         (evidence,) = reader.evidence_for(candidates(100, probability=probability))
         assert evidence[0].item() == pytest.approx(logit, abs=1e-3)
 
@@ -397,7 +402,9 @@ def test_being_larger_or_smaller_than_the_others_is_evidence_too():
 def test_the_probability_of_a_reading_comes_from_its_evidence(monkeypatch):
     found = together(at(0), at(120, digit=8, probability=0.7), at(240, digit=reader.LETTER))
     monkeypatch.setattr(reader, "look_at_sizes", lambda *_: (found, AT_ONE_SIZE))
-    read = sorted(reader.find_digits(np.eye(9), PageNetwork().eval()), key=lambda reading: reading.box[1])
+    read = sorted(
+        reader.find_digits(np.eye(9), PageNetwork().eval()), key=lambda reading: reading.box[1]
+    )
     assert [reading.digit for reading in read[:2]] == [3, 8]
     expected = torch.sigmoid(reader.evidence_for(found) @ reader.WEIGHTS + reader.BIAS)
     assert [reading.probability for reading in read] == pytest.approx(expected.tolist(), abs=1e-5)

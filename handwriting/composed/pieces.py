@@ -171,7 +171,7 @@ def lay_lines(ink, height, pen, hands, hand, slope, rng):
 
 
 def foreign_signs(height, pen, hands, rng):
-    """Yield a line of signs of no script that we know: strokes of letters, turned and put together."""
+    """Yield a line of signs of no script that we know: strokes of letters, turned."""
     left = 0.0
     for _ in range(rng.integers(3, 12)):
         strokes = []

@@ -15,7 +15,9 @@ from handwriting.page import LETTER
 
 # What a sign may be labelled, beside the digits and LETTER.
 LEFT_OUT = -1  # any answer is fair
-NO_DIGIT = 12  # any answer is fair that is no digit: a whole word, say, whose letters have no places
+NO_DIGIT = (
+    12  # any answer is fair that is no digit: a whole word, say, whose letters have no places
+)
 
 # What may be meant as a digit where it stands alone; inside of a word it is a letter.
 LOOK_LIKE_DIGITS = set("OoDIl|ZzSsGbBgq")
@@ -105,8 +107,25 @@ def some_item(words, rng) -> str:
 def some_code(words, rng) -> str:
     """A date, a time, a number of a list, a name with a number."""
     letter = rng.choice(list("aAbBcCdDeEFhHkKmMnNpPQRTvWxXyY"))
-    forms = ["00/00/0000", "00.0.00", "00:00", "0.00", "00-00", "000 0000", "000-000", "#00", "$00.00"]
-    forms += [f"{letter}0", f"{letter}) 00", f"{letter}.0", f"0{letter}", f"({letter}0)", f"{letter} 000"]
+    forms = [
+        "00/00/0000",
+        "00.0.00",
+        "00:00",
+        "0.00",
+        "00-00",
+        "000 0000",
+        "000-000",
+        "#00",
+        "$00.00",
+    ]
+    forms += [
+        f"{letter}0",
+        f"{letter}) 00",
+        f"{letter}.0",
+        f"0{letter}",
+        f"({letter}0)",
+        f"{letter} 000",
+    ]
     return rng.choice(forms)
 
 
