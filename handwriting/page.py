@@ -267,17 +267,18 @@ def typical_size(found: Candidates) -> float:
 # How likely a candidate is right ------------------------------------------------------------------
 
 # What each piece of evidence counts, a logistic regression: notebook 10 fits it on composed pages.
-BIAS = 0.527
-WEIGHTS = torch.tensor([1.567, -0.068, -0.278, -0.393, -0.53, -1.052])
+BIAS = 0.592
+WEIGHTS = torch.tensor([1.901, 0.180, -0.038, -0.279, -0.371, -0.311, -0.975])
 
 
 def evidence_for(found: Candidates) -> Tensor:
-    """Return what speaks for and against each of M candidates being a digit, (M, 6).
+    """Return what speaks for and against each of M candidates being a digit, (M, 7).
 
-    What the sizes say of its likeliest digit; how letters and digits compare beside it, in its row
-    and on the whole page; and how much larger or smaller it is than the page's digits.
+    What the sizes say of its likeliest digit, up to 88 % and beyond, as a logit; how letters and
+    digits compare beside it, in its row and on the whole page; and how much larger or smaller it is
+    than the page's digits.
     """
-    likely = found.digits.amax(dim=1).clamp(0.001, 0.999)
+    logits = torch.logit(found.digits.amax(dim=1).clamp(0.001, 0.999))
     middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     apart = (middles[:, None] - middles).abs() / found.sizes[:, None, None]
     down, right = apart.unbind(dim=2)  # (M, M): in sizes of the first of each two
@@ -291,7 +292,8 @@ def evidence_for(found: Candidates) -> Tensor:
     larger = (found.sizes / typical_size(found)).log()
     return torch.stack(
         [
-            torch.logit(likely),
+            logits.clamp(max=2),
+            (logits - 2).clamp(min=0),
             letters_against_digits((right < 1.6) & (down < 0.7)),
             letters_against_digits((right < 6) & (down < 0.9)),
             letters_against_digits(is_another),

@@ -371,15 +371,15 @@ def test_letters_and_digits_count_beside_a_candidate_in_its_row_and_on_the_page(
     places = {"beside": (120, 0), "in row": (400, 0), "on page": (0, 900)}
     counts = {"beside": [1, 1, 1], "in row": [0, 1, 1], "on page": [0, 0, 1]}
     alone = reader.evidence_for(at(0))[0]
-    assert alone[1:].tolist() == [0] * 5
+    assert alone[2:].tolist() == [0] * 5
     for name, place in places.items():
         for kind, sign in (reader.LETTER, 1), (8, -1):
             evidence = reader.evidence_for(together(at(0), at(*place, digit=kind)))[0]
-            assert evidence[1:4].sign().tolist() == [sign * count for count in counts[name]]
+            assert evidence[2:5].sign().tolist() == [sign * count for count in counts[name]]
             assert evidence[0] == alone[0]
     two = reader.evidence_for(together(at(0), *[at(x, digit=reader.LETTER) for x in (-120, 120)]))
     one = reader.evidence_for(together(at(0), at(120, digit=reader.LETTER)))
-    assert two[0, 1] > one[0, 1] == pytest.approx(np.log((0.98 + 0.3) / 0.3), abs=1e-5)
+    assert two[0, 2] > one[0, 2] == pytest.approx(np.log((0.98 + 0.3) / 0.3), abs=1e-5)
 
 
 def test_what_the_jury_says_is_the_first_evidence_and_never_infinite():
@@ -390,13 +390,14 @@ def test_what_the_jury_says_is_the_first_evidence_and_never_infinite():
         (0.0, -np.log(999)),
     ):
         (evidence,) = reader.evidence_for(candidates(100, probability=probability))
-        assert evidence[0].item() == pytest.approx(logit, abs=1e-3)
+        assert evidence[0].item() == pytest.approx(min(logit, 2), abs=1e-3)
+        assert evidence[1].item() == pytest.approx(max(0, logit - 2), abs=1e-3)
 
 
 def test_being_larger_or_smaller_than_the_others_is_evidence_too():
     evidence = reader.evidence_for(candidates(*[100] * 5, 200, 50))[4:]
-    assert evidence[:, 4].tolist() == pytest.approx([0, np.log(2) ** 2, 0], abs=1e-5)
-    assert evidence[:, 5].tolist() == pytest.approx([0, 0, np.log(2) ** 2], abs=1e-5)
+    assert evidence[:, 5].tolist() == pytest.approx([0, np.log(2) ** 2, 0], abs=1e-5)
+    assert evidence[:, 6].tolist() == pytest.approx([0, 0, np.log(2) ** 2], abs=1e-5)
 
 
 def test_the_probability_of_a_reading_comes_from_its_evidence(monkeypatch):
@@ -412,7 +413,7 @@ def test_the_probability_of_a_reading_comes_from_its_evidence(monkeypatch):
 
 
 def test_what_the_evidence_counts_is_what_the_full_run_found():
-    bias, *weights = Results("10").recall("certainty")["weights"]
+    bias, *weights = Results("10").recall("chosen")["parameters"]
     assert [reader.BIAS, *reader.WEIGHTS.tolist()] == pytest.approx([bias, *weights], abs=6e-4)
 
 

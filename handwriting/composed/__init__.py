@@ -4,7 +4,11 @@ from handwriting.composed.ink import draw_pen_digit
 from handwriting.composed.pages import (
     DIFFICULTIES,
     ComposedPage,
+    compose_crop,
+    compose_heading,
+    compose_joined,
     compose_page,
+    compose_page_with_words,
     readable_pages,
     write_line,
 )
@@ -26,7 +30,11 @@ __all__ = [
     "ComposedPage",
     "Piece",
     "Pieces",
+    "compose_crop",
+    "compose_heading",
+    "compose_joined",
     "compose_page",
+    "compose_page_with_words",
     "compose_piece",
     "draw_pen_digit",
     "photograph",
