@@ -178,7 +178,7 @@ class Hands(NamedTuple):
     words: list[Written]
 
 
-def load_hands() -> People:
+def load_hands() -> tuple[Hands, Hands, Hands]:
     """Return hands to learn from, to choose with, and to report on: ``Hands`` each.
 
     They are the 48,000 training images of MNIST, and each half of the 12,000 validation images,
@@ -195,7 +195,7 @@ def load_hands() -> People:
     of_mnist = People(
         train_loader.dataset.tensors, (images[:half], labels[:half]), (images[half:], labels[half:])
     )
-    taught: set[str] = set()  # words
+    taught: set[str] = set()  # words of those who teach, the first of the three
     hands = []
     for (images, labels), of_pen, of_unipen in zip(
         of_mnist, PEN_WRITERS, split_unipen(unipen), strict=True
@@ -219,4 +219,4 @@ def load_hands() -> People:
             words += [item for item in written if item.kind == "word" and item.label not in taught]
         taught = taught or {word.label for word in words}
         hands.append(Hands(pixels, labels.numpy(), writers, alphabets, words))
-    return People(*hands)
+    return tuple(hands)

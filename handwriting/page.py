@@ -21,14 +21,13 @@ from checkpoints import PAGES_PATH, load_checkpoint
 from handwriting.digit import load_picture
 from mnist_helpers import BLUE, ORANGE
 
-SURE = 0.9  # a digit of a lower probability is shown in orange, and doesn't count for the size
+SURE = 0.9  # what is read with a lower probability is shown in orange
 
 # Network ------------------------------------------------------------------------------------------
 
 STRIDE = 4  # pixels from one place that the network answers for to the next
 NONE = 10  # the answer that nothing has its centre there
 LETTER = 11  # the answer that a letter or another sign has
-NUM_ANSWERS = 12
 SMALLEST, LARGEST = 15, 40  # pixels of the longer side of a digit that the network finds
 TOLERANCE = 1.25  # up to this factor beyond them it may find it or not
 
@@ -61,17 +60,15 @@ class PageNetwork(nn.Module):
         self.layers = nn.ModuleList(
             convolution(64, 64, dilation=dilation) for dilation in (1, 2, 4, 8, 1, 2, 4)
         )
-        self.output = nn.Conv2d(64, NUM_ANSWERS + 4, kernel_size=1)
+        self.output = nn.Conv2d(64, 12 + 4, kernel_size=1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(pictures)  # (N, 64, H/4, W/4)
         for layer in self.layers:
             x = x + layer(x)
         x = self.output(x)  # (N, 16, H/4, W/4)
-        log_probs = torch.log_softmax(x[:, :NUM_ANSWERS], dim=1)
-        distances = (
-            10 * x[:, NUM_ANSWERS:]
-        )  # so that the numbers inside are of the size of the others
+        log_probs = torch.log_softmax(x[:, :12], dim=1)
+        distances = 10 * x[:, 12:]  # so that the numbers inside are of the size of the others
         return log_probs, distances
 
 
@@ -160,8 +157,8 @@ def look(network: PageNetwork, grey: Tensor, side: int) -> Candidates:
     picture = scaled(grey, side)
     log_probs, distances = network(even_out(with_margin(picture)))
     likely = 1 - log_probs[:, NONE].exp()  # (1, rows, columns)
-    evidence = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
-    is_peak = F.max_pool2d(evidence, 3, stride=1, padding=1) == evidence
+    finer = -log_probs[:, NONE]  # the same in finer steps, where nearly all is likely
+    is_peak = F.max_pool2d(finer, 3, stride=1, padding=1) == finer
     _, rows, columns = (is_peak & (likely > MIN_LIKELY)).nonzero(as_tuple=True)  # (M,) each
     places = STRIDE * torch.stack([rows, columns], dim=1) + 0.5 - MARGIN
     edges = distances[0, :, rows, columns].T  # (M, 4)
@@ -255,7 +252,10 @@ def is_sure(found: Candidates) -> Tensor:
 
 
 def typical_size(found: Candidates) -> float:
-    """Return the size that most ink votes for: each sure digit by the area of its box."""
+    """Return the size that most ink votes for: each sure digit by the area of its box.
+
+    If none is sure, all vote, each as far as it is a digit.
+    """
     sure = is_sure(found)
     weights = sure.float() if sure.any() else found.some_digit
     votes = weights * found.sides.prod(dim=1)  # (M,)

@@ -2,21 +2,21 @@
 
 from functools import cache
 
-from handwriting.data import Hands, People, load_hands
+from handwriting.data import Hands, load_hands
 
 
 @cache
-def everybody() -> People:
+def everybody() -> tuple[Hands, Hands, Hands]:
     return load_hands()
 
 
 def to_learn() -> Hands:
-    return everybody().teach
+    return everybody()[0]
 
 
 def to_choose() -> Hands:
-    return everybody().choose
+    return everybody()[1]
 
 
 def to_measure() -> Hands:
-    return everybody().report
+    return everybody()[2]

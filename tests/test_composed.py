@@ -112,7 +112,7 @@ def test_a_page_with_words_has_as_many_others_as_digits_and_every_fifth_has_no_d
     for page in composed:
         for top, left, bottom, right in (box for row in page.boxes for box in row):
             around = page.photo[max(0, top - 8) : bottom + 8, max(0, left - 8) : right + 8]
-            assert page.photo[top:bottom, left:right].min() < np.median(around)
+            assert np.quantile(page.photo[top:bottom, left:right], 0.05) < np.median(around) - 10
 
 
 def test_a_crop_ends_where_its_digit_does():
@@ -204,6 +204,27 @@ def test_a_piece_has_ink_where_it_has_a_digit():
             if in_box.size > 50:
                 depths.append(np.abs(in_box).mean() > np.abs(even).mean())
     assert len(depths) > 200 and np.mean(depths) > 0.75
+
+
+@pytest.mark.parametrize("layout", ["lay_digits", "lay_lines", "lay_cells"])
+def test_each_digit_of_a_piece_has_its_ink_or_a_part_of_it(layout, monkeypatch):
+    """Also those that are joined, or lie at the edge of what the picture shows."""
+    kept = {}
+    monkeypatch.setattr(pieces, "add_frames", lambda *_: None)
+    monkeypatch.setattr(pieces, "add_marks", lambda ink, *_: kept.update(ink=ink) or [])
+    for name in "lay_digits", "lay_lines", "lay_cells":
+        monkeypatch.setattr(pieces, name, getattr(pieces, layout))
+    num_digits = 0
+    for seed in range(150):
+        kept.clear()
+        piece = compose_piece(to_learn(), np.random.default_rng(seed))
+        for label, box in zip(piece.labels, piece.boxes, strict=True):
+            inside = view_of_box(kept.get("ink", np.ones((PIECE, PIECE))), box)
+            top, left, bottom, right = box
+            if 0 <= label <= 9 and inside.size > 0.9 * (bottom - top) * (right - left):
+                num_digits += 1
+                assert inside.max() > 0.2, (seed, label, box)
+    assert num_digits > 300
 
 
 def test_pieces_depend_on_their_number_and_seed_alone():
@@ -335,7 +356,7 @@ def test_the_network_that_ships_says_of_pieces_what_their_labels_say():
     probabilities, said = log_probs.exp().max(dim=1)
     # Some digits are too faint, or too blurred.
     is_clear = at_digits & (said != NONE) & (probabilities >= SURE)
-    assert is_clear.sum() > 0.6 * at_digits.sum() > 200
+    assert is_clear.sum() > 0.5 * at_digits.sum() > 150
     assert accuracy(said[is_clear], targets[is_clear]) > 0.98
     assert (said[targets == NONE] == NONE).float().mean() > 0.99
     misses = (guessed - distances).abs().mean(dim=1)[is_clear]

@@ -226,11 +226,11 @@ def least_contrast(blank, photo, ink, boxes, stroke, height) -> float:
 
 # Pages with words ---------------------------------------------------------------------------------
 
-LONGEST = 22  # heights of a digit: no word begins beyond that
+LONGEST = 22  # heights of a digit: no sign of a line begins beyond that
 
 
 def compose_page_with_words(difficulty, hands, rng) -> ComposedPage:
-    """Compose a page of words, sums, bills and entries, at least as many letters as digits.
+    """Compose a page of words, sums, bills and entries, no more digits than other signs.
 
     Every fifth page, by chance, has no digit. Letters and words are by the people of ``hands``.
     """

@@ -72,11 +72,14 @@ def compose_piece(hands: Hands, rng: np.random.Generator) -> Piece:
         hand = None
         if rng.random() < 0.6:
             hand = hands.writers[rng.integers(len(hands.writers))]
+        is_laid = False
         layout = [lay_digits, lay_lines, lay_cells][rng.choice(3, p=[0.4, 0.5, 0.1])]
         for label, top, left, of_sign in layout(ink, height, pen, hands, hand, slope, rng):
             box = (top, left, top + of_sign.shape[0], left + of_sign.shape[1])
-            is_hidden = view_of_box(cloth | outside, box).any()
-            if not is_hidden and lay_down(ink, of_sign, top, left) and label is not None:
+            is_shown = not view_of_box(cloth | outside, box).any()
+            if of_sign.any():  # else its ink is that of the one before
+                is_laid = is_shown and lay_down(ink, of_sign, top, left)
+            if label is not None and is_shown and is_laid and view_of_box(ink, box).size:
                 labels.append(label)
                 boxes.append(box)
     if rng.random() < 0.15:
@@ -129,7 +132,7 @@ def lay_digits(ink, height, pen, hands, hand, slope, rng):
             for sign in signs:
                 yield sign.label, int(bottom + sign.top), int(left + sign.left), sign.ink
             left += signs[0].ink.shape[1] + height * rng.uniform(*gaps)
-            num_digits -= len(signs)
+            num_digits -= sum(sign.label is not None for sign in signs)
         base += distance
 
 
@@ -161,7 +164,7 @@ def lay_lines(ink, height, pen, hands, hand, slope, rng):
             begin = left
             for sign in signs:
                 x = begin + sign.left
-                if x > PIECE or num_signs < 0:
+                if x > PIECE or num_signs <= 0:
                     break
                 yield sign.label, int(base + slope * x + sign.top), int(x), sign.ink
                 left = x + sign.ink.shape[1]

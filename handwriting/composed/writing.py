@@ -15,9 +15,7 @@ from handwriting.page import LETTER
 
 # What a sign may be labelled, beside the digits and LETTER.
 LEFT_OUT = -1  # any answer is fair
-NO_DIGIT = (
-    12  # any answer is fair that is no digit: a whole word, say, whose letters have no places
-)
+NO_DIGIT = 12  # any but a digit is: in a whole word, on a mark, around the centre of a letter
 
 # What may be meant as a digit where it stands alone; inside of a word it is a letter.
 LOOK_LIKE_DIGITS = set("OoDIl|ZzSsGbBgq")
@@ -101,7 +99,9 @@ def some_item(words, rng) -> str:
         line += " " + some_word(words, rng)
     for _ in range(rng.integers(1, 4)):
         line += f"  {some_number(rng)}"
-    return line + rng.choice(["", " "]) + rng.choice(units) if rng.random() < 0.4 else line
+    if rng.random() < 0.4:
+        line += rng.choice(["", " "]) + rng.choice(units)
+    return line
 
 
 def some_code(words, rng) -> str:
@@ -164,8 +164,8 @@ def write_text(
             word = hands.words[rng.integers(len(hands.words))]
             signs = [write_word(word, height, pen, rng)]
         else:
-            others = token.replace("0", "")
-            is_word = "0" not in text or len(others) > 1 or not LOOK_LIKE_DIGITS & set(others)
+            num_letters = sum(character.isalpha() for character in token)
+            is_word = num_letters > 1 or "0" not in text  # among words no letter stands alone
             signs = [write_sign(sign, is_word, height, hand, hands, pen, rng) for sign in token]
         for sign in signs:
             if sign is not None:
@@ -232,7 +232,8 @@ def write_joined(digits: list[PenDigit | Written], height: float, pen: float, rn
         left += width + height * rng.uniform(0, 0.12)
     whole = PenDigit(-1, -1, strokes)
     ink = draw_pen_digit(whole, extent_of(whole).max() + pen, pen)
-    signs = [Sign(None, -height, 0, ink)]
+    tallest = max(tall for _, _, _, tall, _ in places)
+    signs = [Sign(None, -tallest, 0, ink)]
     for label, top, left, tall, width in places:
         shape = round(tall + pen), round(width + pen)
         signs.append(Sign(label, top, left, np.zeros(shape)))
