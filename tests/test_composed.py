@@ -221,7 +221,8 @@ def test_each_digit_of_a_piece_has_its_ink_or_a_part_of_it(layout, monkeypatch):
         for label, box in zip(piece.labels, piece.boxes, strict=True):
             inside = view_of_box(kept.get("ink", np.ones((PIECE, PIECE))), box)
             top, left, bottom, right = box
-            if 0 <= label <= 9 and inside.size > 0.9 * (bottom - top) * (right - left):
+            is_whole = inside.size > 0.9 * (bottom - top) * (right - left)
+            if 0 <= label <= 9 and is_whole and bottom - top >= 15:
                 num_digits += 1
                 assert inside.max() > 0.2, (seed, label, box)
     assert num_digits > 300
