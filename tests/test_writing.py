@@ -120,6 +120,8 @@ def test_digits_that_are_joined_have_boxes_around_their_ink():
     joints = outside.max(axis=0) > 0.5
     assert joints.sum() < 20  # only the strokes between them lie outside
     assert whole.ink.any(axis=0).mean() > 0.9  # in one go: no gap
+    ones, *_ = write_joined([one, one], 400, 4, np.random.default_rng(0))
+    assert ones.ink.shape[1] > 10 and ones.ink.any(axis=0).mean() > 0.9
     wide = PenDigit(4, 1, [np.array([[0.0, 0], [100, 50]])])
     whole, sign, _ = write_joined([wide, wide], 60, 4, np.random.default_rng(0))
     assert whole.top == sign.top == pytest.approx(-30)
