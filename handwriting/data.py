@@ -161,6 +161,9 @@ def split_unipen(written: list[Written]) -> People:
 # Pages --------------------------------------------------------------------------------------------
 
 
+LEAST_LETTERS = 20  # of an alphabet with which words can be written
+
+
 class Hand(NamedTuple):
     """What one person wrote with a pen."""
 
@@ -174,7 +177,7 @@ class Hands(NamedTuple):
     images: np.ndarray  # uint8, (N, 28, 28)
     labels: np.ndarray  # (N,)
     writers: list[Hand]  # who wrote digits: the pen digits' writers, and UniPen's
-    alphabets: list[Hand]  # who wrote at least 20 different letters and symbols
+    alphabets: list[Hand]  # who wrote at least ``LEAST_LETTERS`` different letters and symbols
     words: list[Written]
 
 
@@ -215,7 +218,7 @@ def load_hands() -> tuple[Hands, Hands, Hands]:
                     letters.setdefault(item.label, []).append(item)
             hand = Hand(digits, letters)
             writers += [hand] if digits else []
-            alphabets += [hand] if len(letters) >= 20 else []
+            alphabets += [hand] if len(letters) >= LEAST_LETTERS else []
             words += [item for item in written if item.kind == "word" and item.label not in taught]
         taught = taught or {word.label for word in words}
         hands.append(Hands(pixels, labels.numpy(), writers, alphabets, words))

@@ -24,7 +24,15 @@ from handwriting.composed.paper import (
     paper_of_page,
     smooth_noise,
 )
-from handwriting.composed.writing import KINDS, Pen, Sign, some_text, write_joined, write_text
+from handwriting.composed.writing import (
+    KINDS,
+    Pen,
+    Sign,
+    alphabet_beside,
+    some_text,
+    write_joined,
+    write_text,
+)
 from handwriting.data import Hands
 
 HEIGHT = 72  # of a digit's image, in pixels, before it gets a size of its own
@@ -238,9 +246,7 @@ def compose_page_with_words(difficulty, hands, rng) -> ComposedPage:
     hand, pen = hand_of_page(difficulty, hands, rng)
     slope = np.tan(np.radians(rng.uniform(-difficulty.slope, difficulty.slope)))
     kinds = ["words"] if rng.random() < 0.2 else list(KINDS)
-    alphabet = hand
-    if hand is None or len(hand.letters) < 20:
-        alphabet = hands.alphabets[rng.integers(len(hands.alphabets))]
+    alphabet = alphabet_beside(hand, hands, rng)
     with_pen = Pen(
         digit=lambda size: plain_digit(size, pen, hands, hand, rng),
         stroke=lambda item, size: draw_pen_digit(item, size, pen * height),

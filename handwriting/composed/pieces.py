@@ -34,6 +34,7 @@ from handwriting.composed.writing import (
     NO_DIGIT,
     Pen,
     Sign,
+    alphabet_beside,
     some_text,
     write_joined,
     write_text,
@@ -138,9 +139,7 @@ def lay_digits(ink, height, pen, hands, hand, slope, rng):
 
 def lay_lines(ink, height, pen, hands, hand, slope, rng):
     """Yield label, top, left and ink of lines of writing across a piece, words and numbers."""
-    alphabet = hand
-    if hand is None or len(hand.letters) < 20:
-        alphabet = hands.alphabets[rng.integers(len(hands.alphabets))]
+    alphabet = alphabet_beside(hand, hands, rng)
     pen_of_letters = height * pen
     with_pen = Pen(
         digit=lambda size: any_digit(size, pen, hands, hand, rng),

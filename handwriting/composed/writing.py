@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handwriting.composed.ink import draw_pen_digit
-from handwriting.data import Hand, Hands, PenDigit, Written
+from handwriting.data import LEAST_LETTERS, Hand, Hands, PenDigit, Written
 from handwriting.page import LETTER
 
 # What a sign may be labelled, beside the digits and LETTER.
@@ -145,6 +145,13 @@ KINDS = {
 
 
 # Signs --------------------------------------------------------------------------------------------
+
+
+def alphabet_beside(hand: Hand | None, hands: Hands, rng: np.random.Generator) -> Hand:
+    """Return who writes the letters beside the digits of a hand: the same person, if possible."""
+    if hand is not None and len(hand.letters) >= LEAST_LETTERS:
+        return hand
+    return hands.alphabets[rng.integers(len(hands.alphabets))]
 
 
 def write_text(
