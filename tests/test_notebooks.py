@@ -50,6 +50,11 @@ def closing_of(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "markdown"][-1].source
 
 
+def may_fold(cell):
+    """Tell whether a cell's code is for the tests, or only draws or computes what is then seen."""
+    return cell.source.startswith(("# For the automatic tests: ", "# You may skip this code: "))
+
+
 def texts(cell):
     """Every text that the cell's outputs hold, pictures left out."""
     for output in cell.outputs:
@@ -94,8 +99,7 @@ def test_was_executed_top_to_bottom_in_a_fresh_kernel(notebook):
     assert any(cell.outputs for cell in code_cells(notebook))
     # Anything else, such as the times of execution, would differ after every run.
     for cell in notebook.cells:
-        folded = {"jupyter"} if cell is checks_of(notebook) else set()
-        assert set(cell.metadata) <= {"tags", "alt"} | folded
+        assert set(cell.metadata) <= {"tags", "alt"} | ({"jupyter"} if may_fold(cell) else set())
 
 
 def test_stores_no_error_no_warning_and_no_path_of_a_machine(notebook):
@@ -157,6 +161,12 @@ def test_the_cell_of_checks_is_folded_and_says_what_it_is_for(notebook):
         assert names_in_asserts(checks.source)
 
 
+def test_code_that_may_be_skipped_is_folded_and_no_other(notebook):
+    for cell in code_cells(notebook):
+        folded = cell.metadata.get("jupyter", {})
+        assert folded == ({"source_hidden": True} if may_fold(cell) else {}), cell.source
+
+
 def test_every_figure_shows_something(notebook):
     for cell in code_cells(notebook):
         pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
@@ -198,6 +208,23 @@ def test_opens_with_its_title_and_links_and_closes_with_recap_exercises_and_link
         assert word in opening
     assert closing.startswith("## Recap") and closing.splitlines()[-1] == links
     assert 2 <= closing.count("<summary>Solution</summary>") == closing.count("</details>") <= 4
+
+
+def test_each_ends_with_a_link_to_the_glossary(notebook):
+    assert "[glossary](glossary.md)" in closing_of(notebook)
+
+
+def test_each_word_of_the_glossary_is_set_apart_in_the_notebook_it_names():
+    """A word is set in italics where it is explained."""
+    glossary = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| .+ \| \[(\d\d)\]\((.+?)\) \|$", glossary, re.M)
+    words = [word for word, _, _ in rows]
+    assert len(rows) == glossary.count("| **") > 50 and words == sorted(words, key=str.lower)
+    for word, number, name in rows:
+        cells = nbformat.read(ROOT / "notebooks" / name, as_version=4).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        apart = {text.lower() for text in re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", prose)}
+        assert name.startswith(number) and apart & {word.lower() + end for end in ("", "s", "es")}, word
 
 
 def results_in(prose):

@@ -56,7 +56,7 @@ def test_no_package_stands_in_both_lists():
 # Make ---------------------------------------------------------------------------------------------
 
 COPIES = [  # of a learner, and notebooks of their own
-    "03_train_on_the_gpu-Copy1.ipynb",
+    "03_train_the_network-Copy1.ipynb",
     "04_test_each_digit copy.ipynb",
     "Untitled.ipynb",
     "11 my own.ipynb",

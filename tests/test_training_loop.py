@@ -10,6 +10,7 @@ import torch
 from cells import source_of
 from matplotlib.figure import Figure
 from torch import nn
+from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 import mnist_helpers
@@ -112,8 +113,7 @@ def test_after_an_interrupt_the_best_weights_are_there_and_the_loop_goes_on(trai
         run_loop(training)
     assert lengths(training) == [1, 1, 1]
     load_checkpoint(Network(), training["mnist"].CHECKPOINT_PATH)
-    healthy = {"train_losses": [0.9], "val_losses": [0.9]}
-    exec(source_of("03", "best_epoch ="), training | healthy)
+    exec(source_of("03", "best_epoch ="), training)
     run_loop(training)
     assert lengths(training) == [4, 4, 4] and training["epoch"] == 4
 
@@ -155,7 +155,7 @@ def test_the_loop_run_again_does_not_replace_a_better_checkpoint(training):
     assert training["mnist"].CHECKPOINT_PATH.read_bytes() == before
 
 
-def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(training, capsys):
+def test_a_loss_that_is_not_finite_is_never_saved_and_a_cell_says_so(training, capsys):
     training["train_loader"] = Batches("NaN")
     run_loop(training)
     assert lengths(training) == [4, 4, 4] and math.isnan(training["val_losses"][-1])
@@ -163,6 +163,7 @@ def test_a_loss_that_is_not_finite_is_never_saved_and_the_next_cell_says_so(trai
         Network(), training["mnist"].CHECKPOINT_PATH
     )  # refuses values that are not finite
     exec(source_of("03", "best_epoch ="), training)
+    exec(source_of("03", "healthy ="), training)
     assert "lower the learning rate" in capsys.readouterr().out
 
 
@@ -187,13 +188,14 @@ def test_the_cell_after_the_loop_says_what_to_do(training, capsys):
     training |= {"train_losses": [0.5, 700.0], "val_losses": [0.5, 0.6]}
     training |= {"val_accuracies": [0.8, 0.9]}
     exec(after_the_loop, training)
-    said = capsys.readouterr().out
-    assert "epoch  1: validation loss 0.5000, accuracy 80.00%" in said and "learning rate" in said
+    assert "epoch  1: validation loss 0.5000, accuracy 80.00%" in capsys.readouterr().out
+    exec(source_of("03", "healthy ="), training)
+    assert "learning rate" in capsys.readouterr().out
 
 
 def test_a_loss_below_0_is_no_healthy_one(training, capsys):
     training |= {"train_losses": [-5.0], "val_losses": [-76_631.0], "val_accuracies": [0.5]}
-    exec(source_of("03", "best_epoch ="), training)
+    exec(source_of("03", "healthy ="), training)
     assert "log_softmax" in capsys.readouterr().out and not training["healthy"]
 
 
@@ -205,3 +207,62 @@ def test_curves_are_drawn_before_the_first_epoch_and_after_an_interrupt(training
         left, right = scope["draw_curves"]().axes
         curves = [line.get_ydata().tolist() for line in left.lines[:2]]
         assert len(curves[0]) == len(losses) and left.get_xlim() == right.get_xlim() == (0.5, 4.5)
+
+
+# The full run -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_run():
+    """What the full run's functions work with, on a few random images."""
+    images, labels = torch.rand(64, 1, 28, 28), torch.randint(10, (64,))
+    loader = mnist_helpers.batch_loader(TensorDataset(images, labels), 32)
+    scope = {"sys": sys, "math": math, "torch": torch, "tqdm": tqdm, "mnist": mnist_helpers}
+    scope |= {"device": "cpu", "loss_fn": nn.NLLLoss(), "train_loader": loader}
+    scope |= {"val_loader": loader, "val_images": images, "val_labels": labels}
+    exec(source_of("03", "def train_epoch("), scope)
+    exec(source_of("03", "def fit("), scope)
+    return scope
+
+
+def test_the_full_run_measures_dropout_off_and_looks_at_the_best_of_ten_epochs(full_run):
+    looked_at = []  # after how many epochs
+
+    def look_at(model):
+        looked_at.append(len(losses))
+        return {"accuracy": len(losses)}
+
+    losses = []
+    evaluate_well = mnist_helpers.evaluate
+
+    def evaluate(model, loader, loss_fn):
+        found = evaluate_well(model, loader, loss_fn)
+        losses.append(found[0])
+        return found
+
+    full_run["look_at"] = look_at
+    full_run["mnist"] = types.SimpleNamespace(**vars(mnist_helpers) | {"evaluate": evaluate})
+    history, looks = full_run["fit"](dropout=0.25, seed=0, num_epochs=12)
+    assert {len(history[name]) for name in history} == {12}
+    # Here both loaders hold the same images, and so do the two losses of an epoch.
+    assert looks["train_losses"] == looks["val_losses"] == history["val_losses"] == losses[::2]
+    best = losses[: 2 * 10 : 2].index(min(losses[: 2 * 10 : 2]))
+    assert looks["kept"]["accuracy"] == 2 * best + 1 and looked_at[-1] == 24
+
+
+def test_a_look_says_how_often_the_sure_are_right_and_who_changes_without_ten_units(full_run):
+    model = Network()
+    for layer in (model.hidden1, model.hidden2, model.output):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    nn.init.ones_(model.hidden2.bias)  # each unit of the last hidden layer says 1
+    full_run["val_labels"] = torch.tensor([3] * 48 + [4] * 16)
+    for num_units, same in ((10, 0.0), (11, 1.0)):  # eleven: one of them is left
+        with torch.no_grad():
+            model.output.weight[3] = 0
+            model.output.weight[3, :num_units] = 5.0 / num_units
+            model.output.bias[7] = 0.2  # the digit 7, where nothing speaks for the 3
+        look = full_run["look_at"](model.train())
+        said = model.eval()(torch.rand(1, 1, 28, 28)).exp().max().item()
+        assert look["same"] == same and look["right"] == look["accuracy"] == 0.75
+        assert 0.9 < look["said"] < 0.99 and look["said"] == pytest.approx(said)

@@ -72,7 +72,7 @@ def check_that_nothing_is_loaded(page):
 
 
 def test_nothing_is_loaded_from_a_network_or_another_file(pages):
-    assert len(pages) == len(NOTEBOOKS) + 1
+    assert len(pages) == len(NOTEBOOKS) + 2  # and the glossary, and the index
     for name, page in pages.items():
         check_that_nothing_is_loaded(page)
         assert ("script" in page.texts) == (name == "index.html")  # which reads what is drawn
@@ -90,7 +90,7 @@ def test_each_picture_says_what_it_shows(pages):
     for name, page in pages.items():
         pictures = sum(tag == "img" and key == "src" for tag, key, _ in page.attributes)
         texts = [value for tag, key, value in page.attributes if (tag, key) == ("img", "alt")]
-        assert len(texts) == pictures > 0
+        assert len(texts) == pictures and (pictures > 0) == (name != "glossary.html")
         # In the index each picture stands above its title, which says enough.
         assert all(len(text) > 20 for text in texts) or name == "index.html"
         assert not any("No description" in text for text in texts)
@@ -101,6 +101,19 @@ def test_checks_for_the_tests_are_folded(folder):
         last = nbformat.read(path, as_version=4).cells[-1]
         page = (folder / path.with_suffix(".html").name).read_text(encoding="utf-8")
         assert page.count("<summary>For the automatic tests") == (last.cell_type == "code")
+
+
+def test_code_that_may_be_skipped_is_folded_and_what_it_shows_is_not(folder):
+    number = 0
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        skipped = [c for c in cells if c.source.startswith("# You may skip this code")]
+        page = (folder / path.with_suffix(".html").name).read_text(encoding="utf-8")
+        folded = re.findall(r"<summary>Code that you may skip</summary>(.*?)</details>", page, re.S)
+        assert len(folded) == len(skipped)
+        assert all("You may skip this code" in code and "<img" not in code for code in folded)
+        number += len(skipped)
+    assert number > 10
 
 
 def test_solutions_are_folded(folder):
@@ -131,7 +144,7 @@ def test_links_lead_to_pages_and_the_index_to_all(folder, pages):
             file, _, _ = link.partition("#")
             assert re.match("https?://", link) or not file or (folder / file).is_file(), link
         if name == "index.html":
-            assert {f"{path.stem}.html" for path in NOTEBOOKS} == links
+            assert {f"{path.stem}.html" for path in NOTEBOOKS} | {"glossary.html"} == links
         else:
             assert "index.html" in links
     pictures = [v for tag, key, v in pages["index.html"].attributes if (tag, key) == ("img", "src")]

@@ -1,4 +1,4 @@
-"""Write the executed notebooks of a folder as HTML pages that ask no network, and their index.
+"""Write the executed notebooks of a folder as HTML pages that ask no network, glossary and index.
 
     python tools/write_pages.py FOLDER
 
@@ -25,7 +25,7 @@ from write_pad import reader
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # nbconvert's own page without the scripts that it would load: MathJax, require.js and mermaid. A
-# figure gets the text that its cell has in its metadata, as ``alt``, and a cell that is folded in
+# figure gets the text that its cell has in its metadata, as ``alt``, and code that is folded in
 # JupyterLab is folded here too.
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js %}{% endblock %}
@@ -42,12 +42,33 @@ PAGE = """{% extends "lab/index.html.j2" %}
 {%- endif %}
 {%- endblock %}
 {% block codecell -%}
-{% if cell.metadata.get("jupyter", {}).source_hidden -%}
+{% if cell.source.startswith("# For the automatic tests") -%}
 <details><summary>For the automatic tests</summary>{{ super() }}</details>
 {%- else -%}
 {{ super() }}
 {%- endif %}
-{%- endblock codecell %}"""
+{%- endblock codecell %}
+{% block input_group -%}
+{% if cell.source.startswith("# You may skip this code") -%}
+<details><summary>Code that you may skip</summary>{{ super() }}</details>
+{%- else -%}
+{{ super() }}
+{%- endif %}
+{%- endblock input_group %}"""
+
+# A page of words, without pictures.
+TEXT = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif }}
+  td, th {{ padding: 0.2rem 0.6rem; text-align: left; vertical-align: top }}
+</style>
+{body}
+</html>
+"""
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -58,9 +79,9 @@ INDEX = """<!DOCTYPE html>
   body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif }}
   ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem;
        padding: 0; list-style: none }}
-  a {{ display: block; height: 100%; box-sizing: border-box; padding: 1rem;
+  li a {{ display: block; height: 100%; box-sizing: border-box; padding: 1rem;
       border: 1px solid #ccc; border-radius: 4px; color: inherit; text-decoration: none }}
-  a:hover, a:focus {{ border-color: #0072b2 }}
+  li a:hover, li a:focus {{ border-color: #0072b2 }}
   img {{ width: 100%; height: 10rem; object-fit: contain }}
   h2 {{ margin: 0.5rem 0 0; font-size: 1.1rem; color: #0072b2 }}
   p {{ margin: 0.3rem 0 0 }}
@@ -69,7 +90,8 @@ INDEX = """<!DOCTYPE html>
 <p>From raw pixels to a tested classifier of handwritten digits. Begin by drawing one, with a mouse,
 a pen or a finger: the network of notebook 08 reads it, in this page.</p>
 {reader}
-<p>The notebooks in their order, as executed on this computer:</p>
+<p>The notebooks in their order, as executed on this computer, and <a href="glossary.html">their
+words</a>:</p>
 <ol>
 {cards}
 </ol>
@@ -98,6 +120,7 @@ class Renderer(IPythonRenderer):
 
     def link(self, text, url, title=None):
         url = re.sub(r"^\.\./(README\.md|pad\.html)(#.*)?$", "index.html", url)
+        url = re.sub(r"^glossary\.md$", "glossary.html", url)
         url = re.sub(r"\.ipynb(?=$|#)", ".html", url)
         file, _, _ = url.partition("#")
         if file.endswith(".html") and "/" not in file and file not in self.pages:
@@ -110,15 +133,19 @@ def space_after_log(formula: str) -> str:
     return re.sub(r"\\log(_\w)?", lambda log: log[0] + r"\,", formula)
 
 
-def make_exporter(pages: set[str]) -> HTMLExporter:
+def make_renderer(pages: set[str]) -> MarkdownWithMath:
     renderer = Renderer(escape=False, embed_images=True, path=str(ROOT))
-    renderer.pages = pages | {"index.html"}
+    renderer.pages = pages | {"index.html", "glossary.html"}
+    return MarkdownWithMath(renderer=renderer)
+
+
+def make_exporter(markdown: MarkdownWithMath) -> HTMLExporter:
     last_state_of_bars = Config(CoalesceStreamsPreprocessor={"enabled": True})
     return HTMLExporter(
         config=last_state_of_bars,
         extra_loaders=[DictLoader({"page": PAGE})],
         template_file="page",
-        filters={"markdown2html": MarkdownWithMath(renderer=renderer).render},
+        filters={"markdown2html": markdown.render},
     )
 
 
@@ -145,9 +172,13 @@ def last_figure(notebook: NotebookNode) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write a page beside each notebook of the folder, and the index of all."""
+    """Write a page beside each notebook of the folder, the glossary, and the index of all."""
     paths = sorted(folder.glob("*.ipynb"))
-    exporter = make_exporter({path.with_suffix(".html").name for path in paths})
+    markdown = make_renderer({path.with_suffix(".html").name for path in paths})
+    exporter = make_exporter(markdown)
+    words = markdown.render((ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
+    glossary = TEXT.format(title="Glossary", body=words)
+    (folder / "glossary.html").write_text(glossary, encoding="utf-8")
     cards = []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
