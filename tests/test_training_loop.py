@@ -55,7 +55,7 @@ def training(tmp_path):
         "math": math,
         "torch": torch,
         "tqdm": tqdm,
-        "display": lambda *shown, **options: None,
+        "display": lambda *shown, **options: types.SimpleNamespace(update=lambda figure: None),
         "draw_curves": lambda: None,
         "mnist": helper,
         "device": "cpu",
@@ -172,6 +172,7 @@ def test_starting_afresh_keeps_what_an_earlier_run_has_saved(training):
     training["mnist"].make_loaders = lambda **_: (training["train_loader"],) * 3
     training["mnist"].Network = Network
     training["SEED"] = 0
+    exec(source_of("03", "def keep_earlier_run("), training)
     start_afresh = source_of("03", "num_epochs = 10")
     exec(start_afresh, training)  # the first run of all
     path.write_bytes(b"of an earlier run")
@@ -215,54 +216,61 @@ def test_curves_are_drawn_before_the_first_epoch_and_after_an_interrupt(training
 @pytest.fixture
 def full_run():
     """What the full run's functions work with, on a few random images."""
-    images, labels = torch.rand(64, 1, 28, 28), torch.randint(10, (64,))
-    loader = mnist_helpers.batch_loader(TensorDataset(images, labels), 32)
+    train_set, val_set = (
+        TensorDataset(torch.rand(number, 1, 28, 28), torch.randint(10, (number,)))
+        for number in (96, 64)
+    )
     scope = {"sys": sys, "math": math, "torch": torch, "tqdm": tqdm, "mnist": mnist_helpers}
-    scope |= {"device": "cpu", "loss_fn": nn.NLLLoss(), "train_loader": loader}
-    scope |= {"val_loader": loader, "val_images": images, "val_labels": labels}
+    scope |= {"device": "cpu", "loss_fn": nn.NLLLoss()}
+    scope["train_loader"] = mnist_helpers.batch_loader(train_set, 32)
+    scope["val_loader"] = mnist_helpers.batch_loader(val_set, 32)
+    scope["val_images"], scope["val_labels"] = val_set.tensors
     exec(source_of("03", "def train_epoch("), scope)
     exec(source_of("03", "def fit("), scope)
     return scope
 
 
-def test_the_full_run_measures_dropout_off_and_looks_at_the_best_of_ten_epochs(full_run):
-    looked_at = []  # after how many epochs
+def test_the_full_run_measures_both_sets_with_dropout_off_and_keeps_the_best_of_ten(full_run):
+    losses = {"train_loader": [], "val_loader": []}  # with dropout off
+    of_epochs = iter([0.9, 0.5, 0.3, 0.4, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.2])
 
-    def look_at(model):
-        looked_at.append(len(losses))
-        return {"accuracy": len(losses)}
+    def evaluate_as_told(model, loader, loss_fn):
+        (name,) = (name for name in losses if loader is full_run[name])
+        loss, predicted, labels = evaluate(model, loader, loss_fn)
+        losses[name].append(loss if name == "train_loader" else next(of_epochs))
+        return losses[name][-1], predicted, labels
 
-    losses = []
-    evaluate_well = mnist_helpers.evaluate
-
-    def evaluate(model, loader, loss_fn):
-        found = evaluate_well(model, loader, loss_fn)
-        losses.append(found[0])
-        return found
-
-    full_run["look_at"] = look_at
-    full_run["mnist"] = types.SimpleNamespace(**vars(mnist_helpers) | {"evaluate": evaluate})
-    history, looks = full_run["fit"](dropout=0.25, seed=0, num_epochs=12)
-    assert {len(history[name]) for name in history} == {12}
-    # Here both loaders hold the same images, and so do the two losses of an epoch.
-    assert looks["train_losses"] == looks["val_losses"] == history["val_losses"] == losses[::2]
-    best = losses[: 2 * 10 : 2].index(min(losses[: 2 * 10 : 2]))
-    assert looks["kept"]["accuracy"] == 2 * best + 1 and looked_at[-1] == 24
+    helper = types.SimpleNamespace(**vars(mnist_helpers) | {"evaluate": evaluate_as_told})
+    full_run |= {"mnist": helper, "measure_certainty": lambda model: len(losses["val_loader"])}
+    scope = full_run
+    exec(source_of("03", "def fit(").split("@torch.no_grad()")[0], scope)
+    run = scope["fit"](dropout=0.25, seed=0, num_epochs=12)
+    assert run["train_losses"] == losses["train_loader"] and len(run["train_losses"]) == 12
+    assert run["val_losses"] == losses["val_loader"] and len(run["val_accuracies"]) == 12
+    assert run["kept"] == 3 and run["last"] == 12  # the lowest of all comes after the tenth
 
 
-def test_a_look_says_how_often_the_sure_are_right_and_who_changes_without_ten_units(full_run):
+def test_certainty_is_measured_where_it_says_90_to_99_percent_and_without_ten_units(full_run):
     model = Network()
     for layer in (model.hidden1, model.hidden2, model.output):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    nn.init.ones_(model.hidden2.bias)  # each unit of the last hidden layer says 1
-    full_run["val_labels"] = torch.tensor([3] * 48 + [4] * 16)
-    for num_units, same in ((10, 0.0), (11, 1.0)):  # eleven: one of them is left
+    images = torch.zeros(64, 1, 28, 28)
+    images[32:, 0, 0, 0] = 1  # of these images it will be surer
+    full_run["val_images"], full_run["val_labels"] = images, torch.tensor([4] * 8 + [3] * 56)
+    with torch.no_grad():
+        model.hidden2.bias[:20] = 1  # twenty units of the last hidden layer always say 1
+        model.hidden1.weight[0, 0] = model.hidden2.weight[20, 0] = 1  # another says the first pixel
+        model.output.weight[3, 20] = 5
+        model.output.bias[7] = 0.2  # the digit 7, where nothing speaks for the 3
+    for num_units, changed in ((10, 0.5), (11, 0.0)):  # which speak for the 3
         with torch.no_grad():
-            model.output.weight[3] = 0
+            model.output.weight[3, :20] = 0
             model.output.weight[3, :num_units] = 5.0 / num_units
-            model.output.bias[7] = 0.2  # the digit 7, where nothing speaks for the 3
-        look = full_run["look_at"](model.train())
-        said = model.eval()(torch.rand(1, 1, 28, 28)).exp().max().item()
-        assert look["same"] == same and look["right"] == look["accuracy"] == 0.75
-        assert 0.9 < look["said"] < 0.99 and look["said"] == pytest.approx(said)
+        found = full_run["measure_certainty"](model.train())
+        said = model.eval()(images).exp().amax(dim=1)
+        assert 0.9 < said[0] < 0.99 < said[32] and found["said"] == pytest.approx(
+            said.mean().item()
+        )
+        assert found["right"] == 56 / 64 and found["changed"] == changed
+        assert found["number_between"] == 32 and found["right_between"] == 24 / 32
