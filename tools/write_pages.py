@@ -32,6 +32,7 @@ PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js_mathjax %}<style>
   math { font-size: 1.15em }
   pre { font-family: monospace !important }  /* code that a cell shows as Markdown, too */
+  .jp-CodeCell summary { margin-left: 4.5rem; font: 0.85rem sans-serif; color: #666 }
 </style>{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block data_png scoped -%}
@@ -65,6 +66,7 @@ TEXT = """<!DOCTYPE html>
 <style>
   body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif }}
   td, th {{ padding: 0.2rem 0.6rem; text-align: left; vertical-align: top }}
+  .anchor-link {{ display: none }}
 </style>
 {body}
 </html>
