@@ -4,11 +4,82 @@
 import { grid, sum } from "./digit.js";
 
 /** Return the probabilities of the ten digits for an image, 28 × 28, 0 (paper) to 1 (ink). */
-export function probabilitiesOf(image, { conv1, conv2, hidden, output }) {
-  const first = relu(pool(convolve([image], conv1))); // 16 maps of 14 × 14
-  const second = relu(pool(convolve(first, conv2))); // 32 maps of 7 × 7
-  const numbers = linear(second.flat(2), hidden).map((x) => Math.max(x, 0)); // 1,568 become 64
-  return softmax(linear(numbers, output));
+export const probabilitiesOf = (image, layers) => lookInside(image, layers).probabilities;
+
+/** Return all that the network computes of an image, stage by stage. */
+export function lookInside(image, { conv1, conv2, hidden, output }) {
+  const edges = convolve([image], conv1); // 16 maps of 28 × 28
+  const first = relu(pool(edges)); // 16 maps of 14 × 14
+  const shapes = convolve(first, conv2); // 32 maps of 14 × 14
+  const second = relu(pool(shapes)); // 32 maps of 7 × 7
+  const unitSums = linear(second.flat(2), hidden); // 1,568 numbers become 64
+  const units = unitSums.map((x) => Math.max(x, 0));
+  const sums = linear(units, output); // one for each digit
+  return { image, edges, first, shapes, second, unitSums, units, sums, probabilities: softmax(sums) };
+}
+
+/**
+ * Return the gradient of a digit's sum with respect to the image: for each pixel, how fast the sum would
+ * grow with more ink there.
+ *
+ * It is the chain rule of notebook 03: back from the sum to the pixels, slopes are multiplied along each
+ * path, and where paths meet, they are added up.
+ */
+export function gradientOf(digit, inside, { conv1, conv2, hidden, output }) {
+  const ofUnits = output.weight[digit].map((weight, unit) => (inside.units[unit] > 0 ? weight : 0));
+  const ofNumbers = hidden.weight[0].map((_, i) =>
+    sum(ofUnits.map((slope, unit) => slope * hidden.weight[unit][i])),
+  );
+  const side = inside.second[0].length;
+  const ofSecond = inside.second.map((_, map) =>
+    grid(side, side, (row, column) => ofNumbers[(map * side + row) * side + column]),
+  );
+  const ofShapes = backThroughPool(ofSecond, inside.shapes);
+  const ofFirst = backThroughFilters(ofShapes, conv2);
+  const ofEdges = backThroughPool(ofFirst, inside.edges);
+  return backThroughFilters(ofEdges, conv1)[0];
+}
+
+/** Of each 2 × 2 numbers only the largest was kept, and only above 0: it alone has the slope. */
+function backThroughPool(slopes, maps) {
+  return maps.map((map, number) => {
+    const back = map.map((row) => row.map(() => 0));
+    slopes[number].forEach((values, row) =>
+      values.forEach((slope, column) => {
+        const { top, left, largest } = largestOfFour(map, row, column);
+        if (largest > 0) back[top][left] = slope;
+      }),
+    );
+    return back;
+  });
+}
+
+/** Return the largest of the 2 × 2 numbers that become one, and where it is: the first, if several are. */
+export function largestOfFour(map, row, column) {
+  let [top, left] = [2 * row, 2 * column];
+  for (const [i, j] of [[0, 1], [1, 0], [1, 1]]) {
+    if (map[2 * row + i][2 * column + j] > map[top][left]) [top, left] = [2 * row + i, 2 * column + j];
+  }
+  return { top, left, largest: map[top][left] };
+}
+
+/** A number went into the sums of all filters, at nine places each: add up slope times weight. */
+function backThroughFilters(slopes, { weight }) {
+  const side = slopes[0].length;
+  const padded = slopes.map(withRim);
+  return weight[0].map((_, map) =>
+    grid(side, side, (row, column) => {
+      let total = 0;
+      for (let number = 0; number < weight.length; number++) {
+        for (let i = 0; i < 3; i++) {
+          for (let j = 0; j < 3; j++) {
+            total += weight[number][map][i][j] * padded[number][row + 2 - i][column + 2 - j];
+          }
+        }
+      }
+      return total;
+    }),
+  );
 }
 
 /** Each filter, 3 × 3 weights for each map, slides over the maps, and makes a new one of the same size. */

@@ -35,6 +35,33 @@ def images_to_read(number: int) -> tuple[list, Tensor]:
     return images.tolist(), probabilities
 
 
+def stages_of(image: Tensor) -> dict[str, Tensor]:
+    """Return what the network computes of an image, (1, 28, 28), under the names of lookInside."""
+    network = load_network()
+    with torch.inference_mode():
+        edges = network.conv1(image[None])
+        first = torch.relu(network.pool(edges))
+        shapes = network.conv2(first)
+        second = torch.relu(network.pool(shapes))
+        unit_sums = network.hidden(second.flatten(1))
+        sums = network.output(torch.relu(unit_sums))
+    stages = {"edges": edges, "first": first, "shapes": shapes, "second": second}
+    stages |= {"unitSums": unit_sums, "units": torch.relu(unit_sums), "sums": sums}
+    return {name: values[0] for name, values in stages.items()}
+
+
+def gradient_of(digit: int, image: Tensor) -> Tensor:
+    """Return the gradient of a digit's sum with respect to an image, (1, 28, 28)."""
+    network = load_network()
+    image = image.clone().requires_grad_()
+    sums = []
+    hook = network.output.register_forward_hook(lambda layer, inputs, output: sums.append(output))
+    network(image)
+    hook.remove()
+    sums[0][0, digit].backward()
+    return image.grad
+
+
 def ink_of(strokes) -> np.ndarray:
     """Return where strokes have ink, (200, 200), as Python draws and finds it."""
     return find_ink(load_grey(draw_strokes(strokes), DIGIT_SIDE))

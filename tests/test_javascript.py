@@ -8,7 +8,14 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from javascript import drawings, images_to_read, ink_of, inks_to_prepare
+from javascript import (
+    drawings,
+    gradient_of,
+    images_to_read,
+    ink_of,
+    inks_to_prepare,
+    stages_of,
+)
 from scipy import ndimage
 
 from checkpoints import PEOPLE_PATH, ROOT
@@ -39,17 +46,42 @@ def run(tmp_path):
     return run
 
 
-def test_its_probabilities_are_those_of_pytorch(run):
-    images, expected = images_to_read(20)
+def with_weights(images):
+    """What a script needs to run the network."""
     weights = torch.load(PEOPLE_PATH)
     numbers = torch.cat([tensor.flatten() for tensor in weights.values()]).tolist()
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
+    return {"images": images, "numbers": numbers, "shapes": shapes}
+
+
+def test_its_probabilities_are_those_of_pytorch(run):
+    images, expected = images_to_read(20)
     script = """import { probabilitiesOf, unpackWeights } from "./network.js";
     const layers = unpackWeights(argument.numbers, argument.shapes);
     console.log(JSON.stringify(argument.images.map((image) => probabilitiesOf(image, layers))));
     """
-    found = run(script, {"images": images, "numbers": numbers, "shapes": shapes})
+    found = run(script, with_weights(images))
     assert (torch.tensor(found) - expected).abs().max() <= 1e-5
+
+
+def test_each_stage_and_each_digits_gradient_are_those_of_pytorch(run):
+    images, _ = images_to_read(20)
+    script = """import { gradientOf, lookInside, unpackWeights } from "./network.js";
+    const layers = unpackWeights(argument.numbers, argument.shapes);
+    const found = argument.images.map((image, number) => {
+      const inside = lookInside(image, layers);
+      return { ...inside, gradient: gradientOf(number % 10, inside, layers) };
+    });
+    console.log(JSON.stringify(found));
+    """
+    for number, found in enumerate(run(script, with_weights(images))):
+        image = torch.tensor(images[number])[None]  # (1, 28, 28)
+        expected = stages_of(image)
+        for name, values in expected.items():
+            assert (torch.tensor(found[name]) - values).abs().max() <= 1e-4, name
+        gradient = gradient_of(number % 10, image)[0]
+        assert gradient.abs().max() > 0.01
+        assert (torch.tensor(found["gradient"]) - gradient).abs().max() <= 1e-4
 
 
 def test_strokes_become_nearly_the_ink_that_pillow_draws(run):

@@ -90,7 +90,7 @@ INDEX = """<!DOCTYPE html>
 </style>
 <h1>MNIST notebooks</h1>
 <p>From raw pixels to a tested classifier of handwritten digits. Begin by drawing one, with a mouse,
-a pen or a finger: the network of notebook 08 reads it, in this page.</p>
+a pen or a finger: the network of notebook 08 reads it, in this page. Or begin with {first}.</p>
 {reader}
 <p>The notebooks in their order, as executed on this computer, and <a href="glossary.html">their
 words</a>:</p>
@@ -173,6 +173,14 @@ def last_figure(notebook: NotebookNode) -> str:
     return f'<img src="data:image/png;base64,{figures[-1]}" alt="">'
 
 
+def first_link(paths: list[Path]) -> str:
+    """Return a link to the first page, as its card stands far below on a phone."""
+    if not paths:
+        return "the notebooks"
+    title = title_of(nbformat.read(paths[0], as_version=4), paths[0].stem)
+    return f'<a href="{paths[0].with_suffix(".html").name}">{escape(title)}</a>'
+
+
 def write(folder: Path) -> None:
     """Write a page beside each notebook of the folder, the glossary, and the index of all."""
     paths = sorted(folder.glob("*.ipynb"))
@@ -195,7 +203,7 @@ def write(folder: Path) -> None:
             question=escape(question_of(path.name)),
         )
         cards.append(card)
-    index = INDEX.format(reader=reader(), cards="\n".join(cards))
+    index = INDEX.format(first=first_link(paths), reader=reader(), cards="\n".join(cards))
     (folder / "index.html").write_text(index, encoding="utf-8")
 
 

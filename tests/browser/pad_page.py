@@ -4,11 +4,12 @@ With the environment variable ``SCREENSHOTS``, a picture of it is written to tha
 """
 
 import os
+import re
 
 import pytest
 import torch
 import write_pages
-from javascript import drawings, images_to_read, inks_to_prepare, load_network
+from javascript import drawings, images_to_read, inks_to_prepare, load_network, stages_of
 from pointers import SEVEN, Pointers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -115,7 +116,8 @@ def test_a_page_that_was_saved_has_one_pad_too(open_page, browser, tmp_path):
     saved = tmp_path / "saved.html"
     saved.write_text(browser.execute_script("return document.documentElement.outerHTML"))
     page = open_page(saved)
-    (button,) = browser.find_elements(By.TAG_NAME, "button")
+    (button,) = browser.find_elements(By.XPATH, "//button[text()='Clear']")
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".maps")) == 5
     page.pad.draw(SEVEN)
     page.wait_for("The network reads: 7")
     button.click()
@@ -213,6 +215,156 @@ def test_ink_becomes_the_image_that_python_makes_of_it(open_page, tmp_path):
         "return argument.map((ink) => asInMnist(digitsIn(ink).digits[0]))", inks
     )
     assert len(expected) > 45 and (torch.tensor(made) - expected).abs().max() <= 1e-4
+
+
+# Inside the network -------------------------------------------------------------------------------
+
+
+class Inside:
+    """The page's look inside, of a drawn 7, and what PyTorch computes of the same image."""
+
+    def __init__(self, page):
+        self.browser = page.browser
+        self.page = page
+        page.pad.draw(SEVEN)
+        made = page.run("return prepare([argument]).image", SEVEN)
+        self.image = torch.tensor(made)[None]  # (1, 28, 28)
+        self.stages = stages_of(self.image)
+        page.browser.execute_script("document.getElementById('inside').open = true")
+        shown = "return document.querySelector('.edges .strongest').textContent"
+        WebDriverWait(page.browser, 10).until(lambda _: page.browser.execute_script(shown))
+
+    def canvas(self, name):
+        return self.browser.find_element(By.CSS_SELECTOR, f".{name} .maps")
+
+    def place(self, name, column_of_maps, row_of_maps, row, column):
+        """Return where on the canvas of a stage the middle of a place is."""
+        side = len(self.stages[name][0]) + 1  # and the gap
+        x, y = (1 + side * column_of_maps + column + 0.5, 1 + side * row_of_maps + row + 0.5)
+        scale = "const [c] = arguments; return c.getBoundingClientRect().width / c.width"
+        scale = self.browser.execute_script(scale, self.canvas(name))
+        return x * scale, y * scale
+
+    def words(self, section):
+        return self.browser.find_element(By.CSS_SELECTOR, f".{section} .why p").text
+
+    def sum_in(self, section):
+        """Return the sum that the words of a section end with."""
+        return float(re.search(r"together (−?\d+\.\d+)", self.words(section))[1].replace("−", "-"))
+
+    def table(self, section, number):
+        cells = self.browser.find_elements(By.CSS_SELECTOR, f".{section} .numbers")[number]
+        texts = [cell.text for cell in cells.find_elements(By.TAG_NAME, "td")]
+        return torch.tensor([float(text.replace("−", "-")) for text in texts]).view(3, 3)
+
+
+@pytest.fixture
+def look_inside(open_page, tmp_path):
+    return lambda **size: Inside(open_page(hand_out(tmp_path, "prepare"), **size))
+
+
+def test_pointing_at_a_place_shows_patch_filter_and_sum(look_inside):
+    inside = look_inside()
+    for number, (row, column) in ((1, (8, 15)), (10, (14, 13)), (12, (0, 0))):
+        point = inside.place("edges", number % 8, number // 8, row, column)
+        Pointers(inside.browser, inside.canvas("edges")).send("mouseMoved", point, is_held=False)
+        assert inside.words("edges").startswith(
+            f"Map {number + 1}, row {row + 1}, column {column + 1}:"
+        )
+        expected = inside.stages["edges"][number, row, column].item()
+        assert inside.sum_in("edges") == pytest.approx(expected, abs=0.006)
+        padded = torch.nn.functional.pad(inside.image[0], (1, 1, 1, 1))
+        patch = padded[row : row + 3, column : column + 3]
+        weights = load_network().conv1.weight[number, 0].detach()
+        for place, table in enumerate((patch, weights, patch * weights)):
+            assert (inside.table("edges", place) - table).abs().max() < 0.006
+
+
+def test_tapping_a_place_shows_the_sum_of_all_its_maps_and_what_it_sees_of_the_image(look_inside):
+    inside = look_inside(width=500)
+    fingers = Pointers(inside.browser, inside.canvas("shapes"))
+    number, row, column = 9, 6, 7
+    fingers.touch("touchStart", inside.place("shapes", number % 4, number // 4, row, column))
+    fingers.touch("touchEnd")
+    assert inside.words("shapes").startswith("Map 10, row 7, column 8: the 144 products are")
+    expected = inside.stages["shapes"][number, row, column].item()
+    assert inside.sum_in("shapes") == pytest.approx(expected, abs=0.006)
+    box = inside.browser.find_element(By.CSS_SELECTOR, ".shapes .shown .mark")
+    # Its rows 5 to 7 were rows 10 to 15, which see the pixels of rows 9 to 16, of columns 11 to 18.
+    left, top, size = (f"{100 * pixels / 30:.6g}%" for pixels in (1 + 11, 1 + 9, 8))
+    sides = f"left: {left}; top: {top}; height: {size}; width: {size};"
+    assert box.get_attribute("style") == sides
+    caption = inside.browser.find_element(By.CSS_SELECTOR, ".shapes figcaption").text
+    assert caption == "8 × 8 pixels of the image"
+
+
+def test_keys_go_from_place_to_place(look_inside):
+    inside = look_inside()
+    browser = inside.browser
+    browser.find_element(By.XPATH, "//button[text()='Clear']").send_keys(Keys.TAB)
+    browser.switch_to.active_element.send_keys(Keys.TAB)  # behind the words "Look inside"
+    assert browser.switch_to.active_element == inside.canvas("edges")
+    edges = inside.stages["edges"]
+    number, row, column = (int(i) for i in (edges == edges.max()).nonzero()[0])
+    for key, right in ((None, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_RIGHT, 2)):
+        if key:
+            browser.switch_to.active_element.send_keys(key)
+        place = f"Map {number + 1}, row {row + 1}, column {column + 1 + right}:"
+        assert inside.words("edges").startswith(place)
+        expected = edges[number, row, column + right].item()
+        assert inside.sum_in("edges") == pytest.approx(expected, abs=0.006)
+    for _ in range(4):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+    units = inside.stages["units"]
+    assert inside.words("units").startswith(f"Hidden unit {units.argmax() + 1}:")
+    browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    below = (units.argmax().item() + 16) % 64
+    assert inside.words("units").startswith(f"Hidden unit {below + 1}:") or below < 16
+    assert inside.sum_in("units") == pytest.approx(
+        inside.stages["unitSums"][below].item(), abs=0.006
+    )
+
+
+def test_the_smaller_maps_keep_the_largest_of_four(look_inside):
+    inside = look_inside()
+    inside.canvas("first").send_keys(Keys.ARROW_LEFT, Keys.ARROW_RIGHT)
+    first = inside.stages["first"]
+    number, row, column = (int(i) for i in (first == first.max()).nonzero()[0])
+    assert inside.words("first") == (
+        f"Map {number + 1}, row {row + 1}, column {column + 1}: "
+        f"the largest of four is {first.max():.2f}, and it stays."
+    )
+
+
+def test_a_digit_says_which_units_speak_for_it_and_against_it(look_inside):
+    inside = look_inside()
+    output = load_network().output
+    sums, units = inside.stages["sums"], inside.stages["units"]
+    assert inside.words("answers").startswith("The 7:")  # that which is read, to begin with
+    for digit in (7, 1):
+        inside.browser.find_elements(By.CSS_SELECTOR, ".digit")[digit].click()
+        assert inside.words("answers").startswith(f"The {digit}:")
+        assert inside.sum_in("answers") == pytest.approx(sums[digit].item(), abs=0.006)
+        products = (output.weight[digit] * units).detach()
+        lists = inside.browser.find_elements(By.CSS_SELECTOR, ".answers ul")
+        for shown, unit in zip(lists, (products.argmax(), products.argmin()), strict=True):
+            line = f"unit {unit + 1}: {units[unit]:.2f} × {output.weight[digit, unit]:.2f}"
+            assert shown.text.startswith(line.replace("-", "−"))
+
+
+def test_on_a_phone_it_is_folded_and_opens(open_page, browser):
+    page = open_page(width=390)
+    page.pad.draw_by_finger([(140, 240), (140, 40)])
+    page.wait_for("The network reads: 1")
+    assert not browser.find_element(By.CSS_SELECTOR, ".maps").is_displayed()
+    browser.find_element(By.TAG_NAME, "summary").click()
+    shown = "return document.querySelector('.answers .read .digit')?.textContent"
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(shown) == "1")
+    size = "const { clientWidth, scrollWidth } = document.documentElement;"
+    assert browser.execute_script(f"{size} return scrollWidth <= clientWidth")
+    browser.find_element(By.XPATH, "//button[text()='Clear']").click()
+    gone = "return document.querySelector('.stages').hidden"
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(gone))
 
 
 # Send pointer events at the places of all strokes; the words change when the page has read them.
