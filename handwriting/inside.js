@@ -1,7 +1,7 @@
 // What the network of network.js computes of a drawing, to look at: each stage as pictures, and for a place
 // of them, or for a digit, how its number comes about. All numbers shown are the network's own.
 
-import { gradientOf, largestOfFour } from "./network.js";
+import { gradientOf, gradientOfUnits, largestOfFour } from "./network.js";
 import { grid, sum } from "./digit.js";
 
 const PURPLE = [84, 39, 136]; // above 0, as in notebook 08
@@ -14,32 +14,35 @@ const STAGES = [
   {
     name: "edges",
     title: "1 · 16 filters",
-    text: "A filter is 3 × 3 weights. It slides over the image: at each place, nine pixels are multiplied by the nine weights and added up. The sums are its map. So a map shows where the image looks like the filter, at an edge of one direction, say.",
+    text: "A filter is 3 × 3 weights (the small pictures). It slides over the image: at each place, nine pixels are multiplied by its nine weights and added up. All these sums are its map (the large pictures). A map is purple where the image looks like its filter, such as at the upper edge of a stroke, and orange where it looks like the opposite. (Empty filters have learned nothing. A tint where there is no ink is the bias.)",
   },
   {
     name: "first",
     title: "2 · Smaller maps",
-    text: "Of each 2 × 2 numbers only the largest stays (max pooling), and what is below 0 becomes 0 (ReLU). So it counts that something was found, and less exactly where.",
+    text: "Of each 2 × 2 numbers only the largest stays (max pooling), and what is below 0 becomes 0 (ReLU). So it still matters what was found, and no longer exactly where.",
   },
   {
     name: "shapes",
     title: "3 · 32 filters",
-    text: "Each of these filters looks at all 16 maps at once, with 3 × 3 weights for each map. So it can find what is made of several edges, such as a corner or a bow.",
+    text: "Each of these filters looks at all 16 maps at once, with 3 × 3 weights for each map. So it can find what is made of several edges, such as a corner or a curve.",
   },
   {
     name: "second",
     title: "4 · Smaller maps again",
-    text: "The largest of each 2 × 2 numbers stays, and nothing below 0. These 32 maps of 7 × 7 are 1,568 numbers.",
+    text: "As before, the largest of each 2 × 2 numbers stays, and nothing below 0. These 32 maps of 7 × 7 are 1,568 numbers.",
   },
   {
     name: "units",
     title: "5 · 64 hidden units",
-    text: "A hidden unit has a weight for each of the 1,568 numbers. It multiplies, adds up, and says nothing if the sum is below 0. Each square is a unit.",
+    text: "A hidden unit has a weight for each of the 1,568 numbers. It multiplies, adds up, and if the sum is below 0, it says nothing: 0. Each square is a unit, in rows, so the first row begins with unit 1. (Hidden: it stands between the image and the answer.)",
   },
 ];
 
-/** Write a number with two decimals and a proper minus sign. */
-const write = (x) => x.toFixed(2).replace("-", "−");
+/** Write a number with some decimals and a proper minus sign, but none before 0. */
+function write(x, decimals = 2) {
+  const text = x.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}
 
 const largestIn = (maps) => maps.flat(2).reduce((largest, x) => Math.max(largest, Math.abs(x)), 1e-9);
 
@@ -142,7 +145,7 @@ export function createInside(element, layers) {
 
   element.textContent = ""; // a page that was saved has it already
   const hint = make("p", "", "Draw a digit: its way through the network is then shown here.");
-  const legend = make("p", "legend", "Purple is above 0, orange is below, and white is 0. Point at a place, tap it, or go to a picture by the Tab key and move in it by the arrow keys.");
+  const legend = make("p", "legend", "A weight is a number that another number is multiplied by, and a bias is a number that is added at the end. The network has learned all of them from examples. In the pictures purple is above 0, orange is below, white is 0, and the darkest colour is the largest number of that picture. Point at a place, tap it, or go to a picture by the Tab key and move in it by the arrow keys: then you see how its number comes about (rounded).");
 
   /** Make the part of a section that explains what is chosen. Below, so that nothing moves away. */
   function makeWhy() {
@@ -161,7 +164,16 @@ export function createInside(element, layers) {
     canvas.setAttribute("role", "img");
     const mark = make("div", "mark");
     const strongest = make("p", "strongest");
-    const section = make("section", name, make("h3", "", title), make("p", "", text), strongest);
+    const section = make("section", name, make("h3", "", title), make("p", "", text));
+    if (name === "edges") {
+      const filters = layers.conv1.weight.map(([filter]) => filter);
+      const shown = make("canvas", "filters");
+      shown.setAttribute("role", "img");
+      shown.setAttribute("aria-label", "The 16 filters, 3 × 3 weights each");
+      paintMaps(shown, filters, columnsOf.edges);
+      section.append(shown);
+    }
+    section.append(strongest);
     const parts = makeWhy();
     section.append(make("div", "over", canvas, mark), parts.why);
     mark.hidden = true;
@@ -201,7 +213,7 @@ export function createInside(element, layers) {
     "section",
     "answers",
     make("h3", "", "6 · Ten sums, ten probabilities"),
-    make("p", "", "Each digit has a weight for each of the 64 hidden units, adds up weight times unit, and the largest sum wins. Softmax makes probabilities of the sums. Point at a digit to see what speaks for it and against it."),
+    make("p", "", "Each digit has a weight for each of the 64 hidden units, adds up unit times weight, and the largest sum wins. Softmax makes probabilities of the sums: where a sum is larger by 1, the probability is 2.7 times as large. Point at a digit to see what speaks for it and against it, and at a unit to see it above."),
     make("table", "", make("thead", "", make("tr", "", ...heads)), answers),
     ofDigit.why,
   );
@@ -305,7 +317,7 @@ export function createInside(element, layers) {
     const filter = layers.conv1.weight[map][0];
     const products = times(patch, filter);
     const bias = layers.conv1.bias[map];
-    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the nine products are ${write(sum(products.flat()))}, the bias of the filter is ${write(bias)}, together ${write(inside.edges[map][row][column])}.`;
+    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the nine products add up to ${write(sum(products.flat()))}, the bias of the filter is ${write(bias)}, together ${write(inside.edges[map][row][column])}.`;
     const limit = largestIn([filter, products]);
     const pictures = [
       drawingWithBox("edges", row, column),
@@ -323,7 +335,7 @@ export function createInside(element, layers) {
     const ofMaps = products.map((one) => sum(one.flat()));
     const most = ofMaps.indexOf(Math.max(...ofMaps));
     const bias = layers.conv2.bias[map];
-    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the 144 products are ${write(sum(ofMaps))}, most of it (${write(ofMaps[most])}) from map ${most + 1} of the 16; the bias is ${write(bias)}, together ${write(inside.shapes[map][row][column])}.`;
+    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the 144 products add up to ${write(sum(ofMaps))}, most of it (${write(ofMaps[most])}) from map ${most + 1} of the 16; the bias is ${write(bias)}, together ${write(inside.shapes[map][row][column])}.`;
     const pictures = [
       drawingWithBox("shapes", row, column),
       picture(patches, "what it sees in the 16 maps", 4),
@@ -354,8 +366,12 @@ export function createInside(element, layers) {
     const total = inside.unitSums[unit];
     const bias = layers.hidden.bias[unit];
     const ending = total > 0 ? "So it speaks." : "That is not above 0, so it says nothing.";
-    const words = `Hidden unit ${unit + 1}: the 1,568 products are ${write(sum(products.flat(2)))}, its bias is ${write(bias)}, together ${write(total)}. ${ending}`;
+    const words = `Hidden unit ${unit + 1}: the 1,568 products add up to ${write(sum(products.flat(2)))}, its bias is ${write(bias)}, together ${write(total)}. ${ending}`;
+    const ofUnit = inside.units.map((_, number) => (number === unit ? 1 : 0));
+    const slopes = gradientOfUnits(ofUnit, inside, layers);
     const pictures = [
+      drawing("The image."),
+      picture([slopes], "What it looks for here: a little more ink where it is purple would raise its sum."),
       picture(inside.second, "the 32 maps", 8),
       picture(weights, `× weights of unit ${unit + 1}`, 8),
       picture(products, "= products", 8),
@@ -380,21 +396,35 @@ export function createInside(element, layers) {
     const order = products.map((_, unit) => unit).sort((a, b) => products[b] - products[a]);
     const lines = (units) =>
       units.map((unit) =>
-        make("li", "", `unit ${unit + 1}: ${write(inside.units[unit])} × ${write(weights[unit])} = ${write(products[unit])}`),
+        make(
+          "li",
+          "",
+          unitButton(unit),
+          `: ${write(inside.units[unit])} × ${write(weights[unit], 3)} = ${write(products[unit])}`,
+        ),
       );
     const speaking = order.filter((unit) => products[unit] > 0).slice(0, 4);
     const against = order.filter((unit) => products[unit] < 0).reverse().slice(0, 4);
     const bias = layers.output.bias[digit];
-    said.textContent = `The ${digit}: unit times weight for all 64 units is ${write(sum(products))}, the bias is ${write(bias)}, together ${write(inside.sums[digit])}: a probability of ${(100 * inside.probabilities[digit]).toFixed(1)}%.`;
+    said.textContent = `The ${digit}: unit times weight, of all 64 units, adds up to ${write(sum(products))}, the bias is ${write(bias)}, together ${write(inside.sums[digit])}: a probability of ${(100 * inside.probabilities[digit]).toFixed(1)}%.`;
     const slopes = gradientOf(digit, inside, layers);
     why.hidden = false;
     shown.textContent = "";
     shown.append(
-      make("div", "lists", make("p", "", `Most for a ${digit}:`), make("ul", "", ...lines(speaking))),
-      make("div", "lists", make("p", "", `Most against a ${digit}:`), make("ul", "", ...lines(against))),
       drawing("The image."),
-      picture([slopes], `The gradient: more ink where it is purple would raise the sum of the ${digit}, and where it is orange lower it.`),
+      picture([slopes], `The gradient: a little more ink where it is purple would raise the sum of the ${digit}, and where it is orange lower it.`),
+      make("div", "lists", make("p", "", `The four units that speak most for a ${digit}:`), make("ul", "", ...lines(speaking))),
+      make("div", "lists", make("p", "", "The four that speak most against it:"), make("ul", "", ...lines(against))),
     );
+  }
+
+  /** Return a button that explains a hidden unit, in its own section. */
+  function unitButton(unit) {
+    const button = make("button", "unit", `unit ${unit + 1}`);
+    button.type = "button";
+    const choose = () => choosePlace("units", { map: unit, row: 0, column: 0 });
+    for (const kind of ["click", "focus", "pointerenter"]) button.addEventListener(kind, choose);
+    return button;
   }
 
   return function show(found) {
@@ -408,7 +438,7 @@ export function createInside(element, layers) {
       paintMaps(canvas, maps, columnsOf[name]);
       const { map, value } = strongestPlace(name);
       const what = name === "units" ? "unit" : "map";
-      const words = `The strongest now: ${what} ${map + 1}, with ${write(value)}.`;
+      const words = `The largest number now: ${write(value)}, in ${what} ${map + 1} of these ${maps.length}.`;
       strongest.textContent = words;
       canvas.setAttribute("aria-label", `${title}. ${words}`);
     }

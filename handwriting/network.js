@@ -25,8 +25,15 @@ export function lookInside(image, { conv1, conv2, hidden, output }) {
  * It is the chain rule of notebook 03: back from the sum to the pixels, slopes are multiplied along each
  * path, and where paths meet, they are added up.
  */
-export function gradientOf(digit, inside, { conv1, conv2, hidden, output }) {
-  const ofUnits = output.weight[digit].map((weight, unit) => (inside.units[unit] > 0 ? weight : 0));
+export function gradientOf(digit, inside, layers) {
+  const ofUnits = layers.output.weight[digit].map((weight, unit) =>
+    inside.units[unit] > 0 ? weight : 0,
+  );
+  return gradientOfUnits(ofUnits, inside, layers);
+}
+
+/** The same for the sums of hidden units, each times the slope that is given for it. */
+export function gradientOfUnits(ofUnits, inside, { conv1, conv2, hidden }) {
   const ofNumbers = hidden.weight[0].map((_, i) =>
     sum(ofUnits.map((slope, unit) => slope * hidden.weight[unit][i])),
   );

@@ -286,7 +286,7 @@ def test_tapping_a_place_shows_the_sum_of_all_its_maps_and_what_it_sees_of_the_i
     number, row, column = 9, 6, 7
     fingers.touch("touchStart", inside.place("shapes", number % 4, number // 4, row, column))
     fingers.touch("touchEnd")
-    assert inside.words("shapes").startswith("Map 10, row 7, column 8: the 144 products are")
+    assert inside.words("shapes").startswith("Map 10, row 7, column 8: the 144 products add up to")
     expected = inside.stages["shapes"][number, row, column].item()
     assert inside.sum_in("shapes") == pytest.approx(expected, abs=0.006)
     box = inside.browser.find_element(By.CSS_SELECTOR, ".shapes .shown .mark")
@@ -348,8 +348,10 @@ def test_a_digit_says_which_units_speak_for_it_and_against_it(look_inside):
         products = (output.weight[digit] * units).detach()
         lists = inside.browser.find_elements(By.CSS_SELECTOR, ".answers ul")
         for shown, unit in zip(lists, (products.argmax(), products.argmin()), strict=True):
-            line = f"unit {unit + 1}: {units[unit]:.2f} × {output.weight[digit, unit]:.2f}"
+            line = f"unit {unit + 1}: {units[unit]:.2f} × {output.weight[digit, unit]:.3f}"
             assert shown.text.startswith(line.replace("-", "−"))
+        lists[0].find_element(By.CSS_SELECTOR, ".unit").click()
+        assert inside.words("units").startswith(f"Hidden unit {products.argmax() + 1}:")
 
 
 def test_on_a_phone_it_is_folded_and_opens(open_page, browser):
