@@ -58,6 +58,15 @@ function make(tag, className, ...content) {
   return element;
 }
 
+/** Call a function when a button is pressed, reached by the Tab key, or pointed at by a mouse. */
+function onChoice(button, choose) {
+  button.addEventListener("click", choose);
+  button.addEventListener("focus", choose);
+  button.addEventListener("pointerenter", (event) => {
+    if (event.pointerType === "mouse") choose();
+  });
+}
+
 /** Return purple above 0, orange below, the darker the further away; white is 0. */
 function colorOf(value, limit, above = PURPLE) {
   const share = Math.min(Math.abs(value) / limit, 1);
@@ -145,12 +154,11 @@ export function createInside(element, layers) {
 
   element.textContent = ""; // a page that was saved has it already
   const hint = make("p", "", "Draw a digit: its way through the network is then shown here.");
-  const legend = make("p", "legend", "A weight is a number that another number is multiplied by, and a bias is a number that is added at the end. The network has learned all of them from examples. In the pictures purple is above 0, orange is below, white is 0, and the darkest colour is the largest number of that picture. Point at a place, tap it, or go to a picture by the Tab key and move in it by the arrow keys: then you see how its number comes about (rounded).");
+  const legend = make("p", "legend", "A weight is a number that another number is multiplied by, and a bias is a number that is added at the end. The network has learned all of them from examples. In the pictures purple is above 0, orange is below, white is 0, and the darkest colour is the number furthest from 0 in that picture. Point at a place, tap it, or go to a picture by the Tab key and move in it by the arrow keys: then you see how its number comes about (rounded).");
 
   /** Make the part of a section that explains what is chosen. Below, so that nothing moves away. */
   function makeWhy() {
     const said = make("p", "");
-    said.setAttribute("role", "status"); // a screen reader says it
     const shown = make("div", "shown");
     const why = make("div", "why", said, shown);
     why.hidden = true;
@@ -161,7 +169,7 @@ export function createInside(element, layers) {
   for (const { name, title, text } of STAGES) {
     const canvas = make("canvas", "maps");
     canvas.tabIndex = 0;
-    canvas.setAttribute("role", "img");
+    canvas.setAttribute("role", "application"); // else a screen reader keeps the arrow keys
     const mark = make("div", "mark");
     const strongest = make("p", "strongest");
     const section = make("section", name, make("h3", "", title), make("p", "", text));
@@ -183,12 +191,13 @@ export function createInside(element, layers) {
     });
     canvas.addEventListener("pointerdown", (event) => choosePlace(name, placeAt(name, event)));
     canvas.addEventListener("focus", () => {
-      if (!chosen[name]) choosePlace(name, strongestPlace(name));
+      if (inside && !chosen[name]) choosePlace(name, strongestPlace(name));
     });
     canvas.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
       const [down, right] =
         { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
-      if (down === undefined || !chosen[name]) return;
+      if (!inside || down === undefined || !chosen[name]) return;
       event.preventDefault(); // the page stays where it is
       choosePlace(name, neighbour(name, down, right));
     });
@@ -197,12 +206,12 @@ export function createInside(element, layers) {
   const digitButtons = Array.from({ length: 10 }, (_, digit) => {
     const button = make("button", "digit", String(digit));
     button.type = "button";
-    for (const kind of ["click", "focus", "pointerenter"]) {
-      button.addEventListener(kind, () => {
-        chosenDigit = digit;
-        explainDigit(digit);
-      });
-    }
+    onChoice(button, () => {
+      if (!inside) return;
+      chosenDigit = digit;
+      explainDigit(digit);
+      spoken.textContent = ofDigit.said.textContent;
+    });
     const row = make("tr", "", make("th", "", button), make("td", ""), make("td", ""));
     answers.append(row);
     return { button, row };
@@ -219,10 +228,13 @@ export function createInside(element, layers) {
   );
   const all = make("div", "stages", legend, ...STAGES.map(({ name }) => stages[name].section), answersSection);
   all.hidden = true;
-  element.append(hint, all);
+  const spoken = make("p", "spoken");
+  spoken.setAttribute("role", "status"); // a screen reader says what was chosen, not each redrawing
+  element.append(hint, spoken, all);
 
   /** Return the place of a stage under a pointer, or null between two maps. */
   function placeAt(name, event) {
+    if (!inside) return null;
     const { canvas } = stages[name];
     const { left, top, width, height } = canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - left) / width) * canvas.width) - GAP;
@@ -269,8 +281,11 @@ export function createInside(element, layers) {
 
   function choosePlace(name, place) {
     if (!inside || !place) return;
+    const old = chosen[name];
+    if (old && ["map", "row", "column"].every((key) => old[key] === place[key])) return;
     chosen[name] = place;
     explainPlace(name);
+    spoken.textContent = stages[name].said.textContent;
   }
 
   /** Show how the number at the chosen place of a stage comes about. */
@@ -335,7 +350,7 @@ export function createInside(element, layers) {
     const ofMaps = products.map((one) => sum(one.flat()));
     const most = ofMaps.indexOf(Math.max(...ofMaps));
     const bias = layers.conv2.bias[map];
-    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the 144 products add up to ${write(sum(ofMaps))}, most of it (${write(ofMaps[most])}) from map ${most + 1} of the 16; the bias is ${write(bias)}, together ${write(inside.shapes[map][row][column])}.`;
+    const words = `Map ${map + 1}, row ${row + 1}, column ${column + 1}: the 144 products add up to ${write(sum(ofMaps))}, the largest part (${write(ofMaps[most])}) comes from map ${most + 1} of the 16; the bias is ${write(bias)}, together ${write(inside.shapes[map][row][column])}.`;
     const pictures = [
       drawingWithBox("shapes", row, column),
       picture(patches, "what it sees in the 16 maps", 4),
@@ -422,8 +437,11 @@ export function createInside(element, layers) {
   function unitButton(unit) {
     const button = make("button", "unit", `unit ${unit + 1}`);
     button.type = "button";
-    const choose = () => choosePlace("units", { map: unit, row: 0, column: 0 });
-    for (const kind of ["click", "focus", "pointerenter"]) button.addEventListener(kind, choose);
+    onChoice(button, () => {
+      const { top } = button.getBoundingClientRect();
+      choosePlace("units", { map: unit, row: 0, column: 0 });
+      window.scrollBy(0, button.getBoundingClientRect().top - top); // it stays under the pointer
+    });
     return button;
   }
 
@@ -431,7 +449,11 @@ export function createInside(element, layers) {
     inside = found;
     hint.hidden = Boolean(found);
     all.hidden = !found;
-    if (!found) return;
+    if (!found) {
+      chosenDigit = null; // of the next drawing it is the one that is read
+      spoken.textContent = "";
+      return;
+    }
     for (const { name, title } of STAGES) {
       const { canvas, strongest } = stages[name];
       const maps = mapsOf(inside, name);

@@ -1,12 +1,9 @@
-// The convolutional network of notebook 08, in a browser: products and sums, the largest of some
+// The convolutional network of notebook 08, with the weights of 09, in a browser: products and sums, the largest of some
 // numbers, and at the end exponentials. An image and each feature map is an array of rows.
 
 import { grid, sum } from "./digit.js";
 
-/** Return the probabilities of the ten digits for an image, 28 × 28, 0 (paper) to 1 (ink). */
-export const probabilitiesOf = (image, layers) => lookInside(image, layers).probabilities;
-
-/** Return all that the network computes of an image, stage by stage. */
+/** Return all that the network computes of an image, 28 × 28, 0 (paper) to 1 (ink), stage by stage. */
 export function lookInside(image, { conv1, conv2, hidden, output }) {
   const edges = convolve([image], conv1); // 16 maps of 28 × 28
   const first = relu(pool(edges)); // 16 maps of 14 × 14

@@ -56,9 +56,10 @@ def with_weights(images):
 
 def test_its_probabilities_are_those_of_pytorch(run):
     images, expected = images_to_read(20)
-    script = """import { probabilitiesOf, unpackWeights } from "./network.js";
+    script = """import { lookInside, unpackWeights } from "./network.js";
     const layers = unpackWeights(argument.numbers, argument.shapes);
-    console.log(JSON.stringify(argument.images.map((image) => probabilitiesOf(image, layers))));
+    const found = argument.images.map((image) => lookInside(image, layers).probabilities);
+    console.log(JSON.stringify(found));
     """
     found = run(script, with_weights(images))
     assert (torch.tensor(found) - expected).abs().max() <= 1e-5

@@ -90,7 +90,8 @@ INDEX = """<!DOCTYPE html>
 </style>
 <h1>MNIST notebooks</h1>
 <p>From raw pixels to a tested classifier of handwritten digits. Begin by drawing one, with a mouse,
-a pen or a finger: the network of notebook 08 reads it, in this page. Or begin with {first}.</p>
+a pen or a finger: the network of notebook 08, with the weights of 09, reads it, in
+this page. Or begin with {first}.</p>
 {reader}
 <p>The notebooks in their order, as executed on this computer, and <a href="glossary.html">their
 words</a>:</p>

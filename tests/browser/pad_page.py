@@ -203,8 +203,8 @@ def hand_out(folder, names):
 
 def test_its_probabilities_are_those_of_pytorch(open_page, tmp_path):
     images, expected = images_to_read(200)
-    found = open_page(hand_out(tmp_path, "probabilitiesOf, layers")).run(
-        "return argument.map((image) => probabilitiesOf(image, layers))", images
+    found = open_page(hand_out(tmp_path, "lookInside, layers")).run(
+        "return argument.map((image) => lookInside(image, layers).probabilities)", images
     )
     assert (torch.tensor(found) - expected).abs().max() <= 1e-4
 
@@ -318,8 +318,9 @@ def test_keys_go_from_place_to_place(look_inside):
     units = inside.stages["units"]
     assert inside.words("units").startswith(f"Hidden unit {units.argmax() + 1}:")
     browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
-    below = (units.argmax().item() + 16) % 64
-    assert inside.words("units").startswith(f"Hidden unit {below + 1}:") or below < 16
+    strongest = units.argmax().item()
+    below = strongest + 16 if strongest < 48 else strongest
+    assert inside.words("units").startswith(f"Hidden unit {below + 1}:")
     assert inside.sum_in("units") == pytest.approx(
         inside.stages["unitSums"][below].item(), abs=0.006
     )
@@ -352,6 +353,21 @@ def test_a_digit_says_which_units_speak_for_it_and_against_it(look_inside):
             assert shown.text.startswith(line.replace("-", "−"))
         lists[0].find_element(By.CSS_SELECTOR, ".unit").click()
         assert inside.words("units").startswith(f"Hidden unit {products.argmax() + 1}:")
+
+
+def test_the_next_drawing_is_explained_by_what_is_read_of_it(look_inside):
+    inside = look_inside()
+    browser = inside.browser
+    browser.find_elements(By.CSS_SELECTOR, ".digit")[1].click()
+    assert inside.words("answers").startswith("The 1:")
+    spoken = browser.find_element(By.CSS_SELECTOR, ".spoken")
+    assert spoken.get_attribute("textContent").startswith("The 1:")
+    browser.find_element(By.XPATH, "//button[text()='Clear']").click()
+    gone = "return document.querySelector('.stages').hidden"
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script(gone))
+    inside.page.pad.draw(SEVEN)
+    WebDriverWait(browser, 10).until(lambda _: not browser.execute_script(gone))
+    assert inside.words("answers").startswith("The 7:")
 
 
 def test_on_a_phone_it_is_folded_and_opens(open_page, browser):
