@@ -94,6 +94,14 @@ function paintMaps(canvas, maps, columns, limit = largestIn(maps), above = PURPL
   context.putImageData(pixels, 0, 0);
 }
 
+/** Lay a box over a canvas: its sides are given in places of the canvas. */
+function layBox(box, canvas, left, top, size) {
+  box.style.left = `${(100 * left) / canvas.width}%`;
+  box.style.top = `${(100 * top) / canvas.height}%`;
+  box.style.height = `${(100 * size) / canvas.height}%`;
+  box.style.width = `${(100 * size) / canvas.width}%`;
+}
+
 /** Return a picture of maps with a caption. */
 function picture(maps, caption, columns = 1) {
   const canvas = document.createElement("canvas");
@@ -296,10 +304,7 @@ export function createInside(element, layers) {
     const size = name === "units" ? UNIT : 1;
     const left = GAP + (map % columnsOf[name]) * step + column;
     const top = GAP + Math.floor(map / columnsOf[name]) * step + row;
-    mark.style.left = `${(100 * left) / canvas.width}%`;
-    mark.style.top = `${(100 * top) / canvas.height}%`;
-    mark.style.width = `${(100 * size) / canvas.width}%`;
-    mark.style.height = `${(100 * size) / canvas.height}%`;
+    layBox(mark, canvas, left, top, size);
     mark.hidden = false;
     why.hidden = false;
     const { words, pictures } = EXPLAIN[name](map, row, column);
@@ -313,10 +318,7 @@ export function createInside(element, layers) {
     const { top, left, size } = pixelsSeen(name, row, column);
     const figure = drawing(`${size} × ${size} pixels of the image`);
     const box = make("div", "mark");
-    const canvas = figure.querySelector("canvas");
-    box.style.left = `${(100 * (left + GAP)) / canvas.width}%`;
-    box.style.top = `${(100 * (top + GAP)) / canvas.height}%`;
-    box.style.width = box.style.height = `${(100 * size) / canvas.width}%`;
+    layBox(box, figure.querySelector("canvas"), left + GAP, top + GAP, size);
     figure.querySelector(".over").append(box);
     return figure;
   }
@@ -404,7 +406,6 @@ export function createInside(element, layers) {
 
   /** Show what speaks for a digit and against it. */
   function explainDigit(digit) {
-    if (!inside) return;
     const { why, said, shown } = ofDigit;
     const weights = layers.output.weight[digit];
     const products = weights.map((weight, unit) => weight * inside.units[unit]);

@@ -1,5 +1,6 @@
-// The convolutional network of notebook 08, with the weights of 09, in a browser: products and sums, the largest of some
-// numbers, and at the end exponentials. An image and each feature map is an array of rows.
+// The convolutional network of notebook 08, with the weights of 09, in a browser: products and sums, the
+// largest of some numbers, and at the end exponentials; and back, from a sum to the pixels. An image and
+// each feature map is an array of rows.
 
 import { grid, sum } from "./digit.js";
 

@@ -18,12 +18,8 @@ from PIL import Image
 from suite import ROOT
 
 WEIGHTS = torch.load(ROOT / "weights" / "MNIST_model_people.pth")
-SCRIPTS = [
-    "pad.js",
-    "digit.js",
-    "network.js",
-    "inside.js",
-]  # in the order in which they need each other
+# In the order in which they need each other.
+SCRIPTS = ["pad.js", "digit.js", "network.js", "inside.js"]
 ONLY_FOR_NOTEBOOKS = re.compile(r"^// In a notebook -.*", re.MULTILINE | re.DOTALL)
 
 

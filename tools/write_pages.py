@@ -174,14 +174,6 @@ def last_figure(notebook: NotebookNode) -> str:
     return f'<img src="data:image/png;base64,{figures[-1]}" alt="">'
 
 
-def first_link(paths: list[Path]) -> str:
-    """Return a link to the first page, as its card stands far below on a phone."""
-    if not paths:
-        return "the notebooks"
-    title = title_of(nbformat.read(paths[0], as_version=4), paths[0].stem)
-    return f'<a href="{paths[0].with_suffix(".html").name}">{escape(title)}</a>'
-
-
 def write(folder: Path) -> None:
     """Write a page beside each notebook of the folder, the glossary, and the index of all."""
     paths = sorted(folder.glob("*.ipynb"))
@@ -190,13 +182,14 @@ def write(folder: Path) -> None:
     words = markdown.render((ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8"))
     glossary = TEXT.format(title="Glossary", body=words)
     (folder / "glossary.html").write_text(glossary, encoding="utf-8")
-    cards = []
+    links, cards = [], []
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         title = title_of(notebook, path.stem)
         html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
         page = path.with_suffix(".html")
         page.write_text(html, encoding="utf-8")
+        links.append(f'<a href="{page.name}">{escape(title)}</a>')
         card = CARD.format(
             page=page.name,
             picture=last_figure(notebook),
@@ -204,7 +197,9 @@ def write(folder: Path) -> None:
             question=escape(question_of(path.name)),
         )
         cards.append(card)
-    index = INDEX.format(first=first_link(paths), reader=reader(), cards="\n".join(cards))
+    # The first page is linked above the pad, too: on a phone its card stands far below.
+    first = links[0] if links else "the notebooks"
+    index = INDEX.format(first=first, reader=reader(), cards="\n".join(cards))
     (folder / "index.html").write_text(index, encoding="utf-8")
 
 
