@@ -73,17 +73,25 @@ function colorOf(value, limit, above = PURPLE) {
   return (value > 0 ? above : ORANGE).map((part) => 255 + share * (part - 255));
 }
 
+/** Return the side of a map on its canvas, with the gap beside it. */
+const stepOf = (maps) => maps[0].length + GAP;
+
+/** Return where on its canvas a map begins: at which column, and at which row. */
+const cornerOf = (number, columns, step) => ({
+  left: GAP + step * (number % columns),
+  top: GAP + step * Math.floor(number / columns),
+});
+
 /** Paint maps side by side, one pixel of the canvas for each number. */
 function paintMaps(canvas, maps, columns, limit = largestIn(maps), above = PURPLE) {
-  const step = maps[0].length + GAP;
+  const step = stepOf(maps);
   canvas.width = columns * step + GAP;
   canvas.height = Math.ceil(maps.length / columns) * step + GAP;
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
   pixels.data.fill(128); // the gaps are grey, and half transparent
   maps.forEach((map, number) => {
-    const top = GAP + step * Math.floor(number / columns);
-    const left = GAP + step * (number % columns);
+    const { left, top } = cornerOf(number, columns, step);
     map.forEach((values, row) =>
       values.forEach((value, column) => {
         const start = 4 * ((top + row) * canvas.width + left + column);
@@ -164,6 +172,9 @@ export function createInside(element, layers) {
   const hint = make("p", "", "Draw a digit: its way through the network is then shown here.");
   const legend = make("p", "legend", "A weight is a number that another number is multiplied by, and a bias is a number that is added at the end. The network has learned all of them from examples. In the pictures purple is above 0, orange is below, white is 0, and the darkest colour is the number furthest from 0 in that picture. Point at a place, tap it, or go to a picture by the Tab key and move in it by the arrow keys: then you see how its number comes about (rounded).");
 
+  const spoken = make("p", "spoken");
+  spoken.setAttribute("role", "status"); // a screen reader says what was chosen, not each redrawing
+
   /** Make the part of a section that explains what is chosen. Below, so that nothing moves away. */
   function makeWhy() {
     const said = make("p", "");
@@ -211,9 +222,10 @@ export function createInside(element, layers) {
     });
   }
   const answers = make("tbody", "");
-  const digitButtons = Array.from({ length: 10 }, (_, digit) => {
+  const digitRows = Array.from({ length: 10 }, (_, digit) => {
     const button = make("button", "digit", String(digit));
     button.type = "button";
+    button.setAttribute("aria-label", `${digit}: what speaks for it and against it`);
     onChoice(button, () => {
       if (!inside) return;
       chosenDigit = digit;
@@ -222,7 +234,7 @@ export function createInside(element, layers) {
     });
     const row = make("tr", "", make("th", "", button), make("td", ""), make("td", ""));
     answers.append(row);
-    return { button, row };
+    return row;
   });
   const heads = ["digit", "sum", "probability"].map((text) => make("th", "", text));
   const ofDigit = makeWhy();
@@ -236,8 +248,6 @@ export function createInside(element, layers) {
   );
   const all = make("div", "stages", legend, ...STAGES.map(({ name }) => stages[name].section), answersSection);
   all.hidden = true;
-  const spoken = make("p", "spoken");
-  spoken.setAttribute("role", "status"); // a screen reader says what was chosen, not each redrawing
   element.append(hint, spoken, all);
 
   /** Return the place of a stage under a pointer, or null between two maps. */
@@ -300,11 +310,9 @@ export function createInside(element, layers) {
   function explainPlace(name) {
     const { canvas, mark, why, said, shown } = stages[name];
     const { map, row, column } = chosen[name];
-    const step = mapsOf(inside, name)[0].length + GAP;
+    const { left, top } = cornerOf(map, columnsOf[name], stepOf(mapsOf(inside, name)));
     const size = name === "units" ? UNIT : 1;
-    const left = GAP + (map % columnsOf[name]) * step + column;
-    const top = GAP + Math.floor(map / columnsOf[name]) * step + row;
-    layBox(mark, canvas, left, top, size);
+    layBox(mark, canvas, left + column, top + row, size);
     mark.hidden = false;
     why.hidden = false;
     const { words, pictures } = EXPLAIN[name](map, row, column);
@@ -466,12 +474,11 @@ export function createInside(element, layers) {
       canvas.setAttribute("aria-label", `${title}. ${words}`);
     }
     const digit = inside.probabilities.indexOf(Math.max(...inside.probabilities));
-    digitButtons.forEach(({ button, row }, number) => {
+    digitRows.forEach((row, number) => {
       const [, sumCell, share] = row.children;
       sumCell.textContent = write(inside.sums[number]);
       share.textContent = `${(100 * inside.probabilities[number]).toFixed(1)}%`;
       row.className = number === digit ? "read" : "";
-      button.setAttribute("aria-label", `${number}: what speaks for it and against it`);
     });
     for (const name of Object.keys(chosen)) explainPlace(name);
     explainDigit(chosenDigit ?? digit);

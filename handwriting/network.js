@@ -115,11 +115,7 @@ function withRim(map) {
 /** Keep the largest of each 2 × 2 numbers. */
 const pool = (maps) =>
   maps.map((map) =>
-    grid(map.length / 2, map.length / 2, (row, column) => {
-      const [upper, lower] = [map[2 * row], map[2 * row + 1]];
-      const [left, right] = [2 * column, 2 * column + 1];
-      return Math.max(upper[left], upper[right], lower[left], lower[right]);
-    }),
+    grid(map.length / 2, map.length / 2, (row, column) => largestOfFour(map, row, column).largest),
   );
 
 const relu = (maps) => maps.map((map) => map.map((row) => row.map((x) => Math.max(x, 0))));
